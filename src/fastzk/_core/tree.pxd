@@ -1,0 +1,51 @@
+"""The namespace in the arena: znodes by path, child lists, data, interned ACLs, sessions and their ephemerals, the digest.
+
+Writer functions are called between arena_write_begin and arena_write_end; they return a ZooKeeper error code (0 is OK)
+and change nothing when it is not 0.  They know nothing of permissions: apply.pyx asks first.
+Reader functions follow the reading rule of arena.pxd and may be called by the writer too; they answer NULL/0 for anything
+that does not look right, which the caller's arena_read_valid then explains."""
+
+from fastzk._core.arena cimport arena_t
+from fastzk._core.layout cimport buffer_t, ref_t, session_t, znode_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+
+
+# Flags of create: ephemeral 1, sequential 2.  When sequential, ten digits of the parent's child counter are appended to the path.
+# `made` receives the path (room for path_size + 11 bytes), made_size its size; owner is the session's id or 0.
+# Errors: NoNode (parent), NoChildrenForEphemerals, NodeExists; SystemError (-1) when the arena is full.
+cdef int tree_create(arena_t *a, const char *path, uint32_t path_size, const char *data, uint32_t data_size, ref_t acl,
+                     int32_t flags, uint64_t owner, uint64_t zxid, int64_t time_ms, char *made, uint32_t *made_size) noexcept nogil
+# Errors: NoNode, BadVersion, NotEmpty.  version -1 is any.
+cdef int tree_delete(arena_t *a, const char *path, uint32_t path_size, int32_t version, uint64_t zxid) noexcept nogil
+# Errors: NoNode, BadVersion; -1 when the arena is full.  data_size may be NULL_DATA.
+cdef int tree_set_data(arena_t *a, const char *path, uint32_t path_size, const char *data, uint32_t data_size,
+                       int32_t version, uint64_t zxid, int64_t time_ms) noexcept nogil
+
+# Finds a znode (its ref, or 0), in O(1).  Both for readers and the writer.
+cdef ref_t tree_find(arena_t *a, const char *path, uint32_t path_size) noexcept nogil
+# The znode at ref with its whole path inside the heap, or NULL.
+cdef const znode_t *tree_see(arena_t *a, ref_t ref) noexcept nogil
+# Appends the 68 bytes of a Stat as a client sees it.
+cdef void tree_stat(const znode_t *znode, buffer_t *out) noexcept nogil
+# Appends jute `buffer data` of a znode; -1 if what it refers to lies outside the heap.
+cdef int tree_data(arena_t *a, const znode_t *znode, buffer_t *out) noexcept nogil
+# Appends the jute vector of the children's names; -1 if something lies outside, or if the sequence is no longer `sequence`
+# (looked at every 256 children, so that a lost race ends early; the writer passes 0 and is never interrupted).
+cdef int tree_children(arena_t *a, const znode_t *znode, uint64_t sequence, buffer_t *out) noexcept nogil
+
+# ACLs are interned: equal vectors are one block.  `vector` is the jute vector; a znode holds one reference.
+# acl_intern takes a reference (0 when the arena is full); acl_release drops it.
+cdef ref_t acl_intern(arena_t *a, const char *vector, uint32_t size) noexcept nogil
+cdef void acl_release(arena_t *a, ref_t acl) noexcept nogil
+
+# Sessions.  session_find serves readers too (then check with arena_read_valid).
+cdef ref_t session_find(arena_t *a, uint64_t session_id) noexcept nogil
+cdef ref_t session_create(arena_t *a, uint64_t session_id, uint32_t timeout_ms, const uint8_t *password, uint64_t zxid,
+                          uint64_t nonce) noexcept nogil
+# Removes the session; its ephemerals must be gone (tree_delete each first_ephemeral).
+cdef void session_remove(arena_t *a, ref_t session) noexcept nogil
+
+# A new tree: /, /zookeeper, /zookeeper/quota, /zookeeper/config; all zxids and times 0.
+cdef int tree_format(arena_t *a) except -1
+# 128-bit digest computed from scratch; equals header.digest_* (debug builds and tests).
+cdef void tree_digest(arena_t *a, uint64_t *low, uint64_t *high) noexcept nogil
