@@ -11,7 +11,7 @@ cdef enum:
 
 
 # Reads an ACL vector and puts it, without duplicates, into `clean` (emptied first).  Gives 0 or InvalidACL; when the
-# bytes are no vector at all, r.failed is set instead.
+# bytes are no vector at all, r.failed is set.
 cdef int acl_take(jute_t *r, buffer_t *clean) noexcept nogil
-# True if the interned ACL permits `perm` to anyone.  For readers and the writer; False when something does not look right.
+# True if the interned ACL permits `perm` to anyone.  For readers and the writer; False when it does not look right.
 cdef bint acl_permits(arena_t *a, ref_t acl, int32_t perm) noexcept nogil

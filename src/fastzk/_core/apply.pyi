@@ -1,7 +1,8 @@
 from typing import Literal
 
-from fastzk._core.arena import Arena
 from typing_extensions import Buffer
+
+from fastzk._core.arena import Arena
 
 class Machine:
     def __new__(cls, arena: Arena, node_id: int) -> Machine: ...

@@ -1,8 +1,8 @@
 """The replicated state machine: blocks of committed entries in, a changed arena and items for the workers out.
 
-Theory of operation.  Every node applies the same entries in the same order, failures included, so every arena is the same
-at the same zxid.  Each entry, whatever becomes of it, moves applied_zxid and applied_index on, under the arena's sequence.
-What makes resending harmless (Z10) is decided here, by the session's attach_zxid and last_serial:
+Theory of operation.  Every node applies the same entries in the same order, failures included, so every arena is the
+same at the same zxid.  Each entry, whatever becomes of it, moves applied_zxid and applied_index on, under the arena's
+sequence.  What makes resending harmless (Z10) is decided here, by the session's attach_zxid and last_serial:
 
     session unknown                       result SessionExpired
     entry of another attachment           result SessionMoved: the session speaks through another connection now
@@ -56,7 +56,7 @@ from fastzk._core.layout cimport (
 )
 from fastzk._core.reads cimport READ_LOST, is_read, read_answer
 from fastzk._core.tree cimport session_create, session_find, session_remove, tree_delete, tree_see
-from fastzk._core.writes cimport MADE_SIZE_MAX, announce, write_apply, write_end
+from fastzk._core.writes cimport MADE_SIZE_MAX, announce, write_apply
 from libc.stdint cimport uint8_t
 from libc.string cimport memcpy, memset
 
@@ -122,7 +122,7 @@ cdef class Machine:
     def apply(self, block) -> None:
         """Applies a committed block.
 
-        Raises AssertionError, before anything is changed, when it is no block or does not follow what was applied before.
+        Raises AssertionError, before anything is changed, when it is no block or does not follow what was applied.
         """
         cdef const unsigned char[::1] view = block
         cdef const block_t *head
@@ -130,7 +130,7 @@ cdef class Machine:
         cdef const entry_t *entry
         cdef const char *at
         cdef moment_t now
-        cdef uint32_t i
+        cdef uint32_t _i
         assert view.shape[0] > <Py_ssize_t>sizeof(block_t), f"a block of {view.shape[0]} bytes"
         if <size_t>&view[0] & 7:
             view = bytes(view)                      # entries are read as structures
@@ -145,7 +145,7 @@ cdef class Machine:
             now.zxid = head.first_zxid
             now.index = head.first_index
             now.time_ms = head.time_ms
-            for i in range(head.count):
+            for _i in range(head.count):
                 entry = <const entry_t *>at
                 self.apply_entry(entry, &now)
                 at += entry.size
@@ -321,9 +321,9 @@ cdef class Machine:
         item_close(items, place)
 
     def take_session_changes(self) -> list:
-        """Takes (kind, session_id, attach_zxid, timeout_ms) of each session created, attached or closed since last time.
+        """Takes (kind, session_id, attach_zxid, timeout_ms) of each session created, attached or closed meanwhile.
 
-        For a closed one attach_zxid is its last attachment and timeout_ms 0.
+        For a closed one attach_zxid is its last attachment, and timeout_ms is 0.
         """
         cdef const session_change_t *change
         cdef size_t at = 0

@@ -24,7 +24,7 @@ class Entry(NamedTuple):
     connection: int
     cxid: int
 
-class BlockDamaged(ValueError):
+class BlockDamaged(ValueError):  # noqa: N818
     reason: str
     def __init__(self, reason: str) -> None: ...
 
@@ -37,6 +37,7 @@ def seal(
     previous: int,
 ) -> bytes: ...
 def check(block: Buffer) -> BlockInfo: ...
+def block_checksum(block: Buffer) -> int: ...
 def count_entries(
     entries: Buffer, *, node_id: int | None = None, worker: int | None = None, reads: bool = False
 ) -> int: ...

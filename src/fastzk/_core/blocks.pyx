@@ -3,8 +3,8 @@
     block = head (64 bytes) + entries; entry = head (48 bytes) + body + zeros up to a multiple of 8
 
 Rule: no size in a block is believed before it is checked against the bytes that are there.
-Rule: the checksum is over everything behind it, so also over the position (indexes, zxids) and `previous`, the checksum of
-the block before: a block that is valid in itself but stands at the wrong place is found out by the log.
+Rule: the checksum is over everything behind it, so also over the position (indexes, zxids) and `previous`, the checksum
+of the block before: a block that is valid in itself but stands at the wrong place is found out by the log.
 Python touches a block once, never an entry; xxh3 runs over it once."""
 
 from collections import namedtuple
@@ -29,7 +29,6 @@ from fastzk._core.layout cimport (
     OP_ATTACH_SESSION,
     OP_CLOSE_SESSION,
     OP_CREATE_SESSION,
-    OP_EPOCH,
     block_t,
     padded8,
 )
@@ -41,7 +40,6 @@ from libc.string cimport memcpy, memset
 cdef enum:
     CHECKED_FROM = 16           # the checksum covers the block from here
     SESSION_BODY_SIZE = 20      # int timeout_ms, 16 bytes of password
-    PASSWORD_SIZE = 16
 
 
 BlockInfo = namedtuple(
@@ -160,6 +158,14 @@ def check(block):
         count=head.count,
         size=head.size,
     )
+
+
+def block_checksum(block) -> int:
+    """The checksum in a block's head: the next block's `previous`.  Raises ValueError when there is no head."""
+    cdef const unsigned char[::1] view = aligned(block)
+    if view.shape[0] < <Py_ssize_t>sizeof(block_t):
+        raise ValueError(f"{view.shape[0]} bytes are no block")
+    return (<const block_t *>&view[0]).checksum
 
 
 def count_entries(entries, *, node_id=None, worker=None, bint reads=False) -> int:

@@ -8,7 +8,7 @@ Rule: no permission, no znode and no data reaches a client but through a try tha
     getChildren   8   NoNode, NoAuth (READ)   vector of names
     getChildren2 12   NoNode, NoAuth (READ)   vector of names, Stat
 
-Paths are not judged here, as in ZooKeeper: one that no znode can have finds none.  Only a NUL byte is a mistake, to exists."""
+Paths are not judged here, as in ZooKeeper: one that no znode can have finds none.  Only exists minds a NUL byte."""
 
 from fastzk._core.acl cimport acl_permits
 from fastzk._core.arena cimport Arena, arena_read_begin, arena_read_valid
@@ -47,8 +47,8 @@ cdef int read_answer(arena_t *a, int32_t op, const char *path, uint32_t path_siz
     cdef uint64_t sequence
     cdef uint64_t seen_zxid
     cdef int err
-    cdef int i
-    for i in range(READ_TRIES):
+    cdef int _i
+    for _i in range(READ_TRIES):
         sequence = arena_read_begin(a)
         if sequence & 1:
             continue

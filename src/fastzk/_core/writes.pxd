@@ -21,11 +21,9 @@ ctypedef struct scratch_t:
     char made[MADE_SIZE_MAX]    # the path that was made
 
 
-# Applies one write of a session whose turn it is: judges it, changes the arena, counts it as the session's last, puts the
-# CHANGE items and the RESULT into the outbox.  Gives the result's error code.
+# Applies one write of a session whose turn it is: judges it, changes the arena, counts it as the session's last, puts
+# the CHANGE items and the RESULT into the outbox.  Gives the result's error code.
 cdef int write_apply(arena_t *a, outbox_t *out, scratch_t *scratch, ref_t session, const entry_t *entry,
                      const moment_t *now) noexcept nogil
-# Ends the write of an entry that was its session's turn.
-cdef void write_end(arena_t *a, ref_t session, const entry_t *entry, const moment_t *now) noexcept nogil
 # Puts out the CHANGE items of a znode and of its parent.
 cdef void announce(outbox_t *out, int event, const moment_t *now, const char *path, uint32_t path_size) noexcept nogil

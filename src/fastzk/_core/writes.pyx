@@ -149,8 +149,8 @@ cdef int create(arena_t *a, outbox_t *out, scratch_t *scratch, ref_t session, co
     if acl == 0:
         err = ERR_SYSTEM
     else:
-        err = tree_create(a, path, path_size, data, NULL_DATA if data is NULL else <uint32_t>data_size, acl, flags, owner,
-                          now.zxid, now.time_ms, scratch.made, &made_size)
+        err = tree_create(a, path, path_size, data, NULL_DATA if data is NULL else <uint32_t>data_size, acl, flags,
+                          owner, now.zxid, now.time_ms, scratch.made, &made_size)
         if err:
             acl_release(a, acl)
     write_end(a, session, entry, now)

@@ -3,8 +3,8 @@
 Rule: no code is shared with fastzk._core; where both are wrong in the same way, two people have to be.
 Rule: naive on purpose: every rule stands where ZooKeeper's documentation would have it, whatever it costs.
 
-`apply` takes one entry (anything with the fields of an entry_t) and gives an Outcome: the error code, or None for an entry
-that is ignored; the body of the result; and the changes that watches may wait for, in order.  `read` answers a read."""
+`apply` takes one entry (anything with the fields of an entry_t) and gives an Outcome: the error code, or None for an
+entry that is ignored; the body of the result; and the changes that watches may wait for, in order.  `read` answers a read."""
 
 import ipaddress
 import struct
@@ -52,7 +52,7 @@ class Outcome(NamedTuple):
 IGNORED = Outcome(None)
 
 
-class Refused(Exception):
+class WriteError(Exception):
     """A write that fails with this error code."""
 
     def __init__(self, err: int) -> None:
@@ -141,7 +141,7 @@ class Model:
         session.last_serial = entry.serial
         try:
             return self._write(entry, zxid, time_ms)
-        except Refused as refused:
+        except WriteError as refused:
             return Outcome(refused.err)
 
     def read(self, op: int, path: bytes) -> tuple[int, bytes]:
@@ -209,7 +209,7 @@ class Model:
             return Outcome(OK, znode.stat(), ((DATA_CHANGED, path),))
         if entry.op == SYNC:
             return Outcome(OK, packed(reader.string()))
-        raise Refused(UNIMPLEMENTED)
+        raise WriteError(UNIMPLEMENTED)
 
     def _create(
         self,
@@ -222,25 +222,25 @@ class Model:
         time_ms: int,
     ) -> bytes:
         if flags in (4, 5, 6):
-            raise Refused(UNIMPLEMENTED)
+            raise WriteError(UNIMPLEMENTED)
         if flags not in (0, 1, 2, 3):
-            raise Refused(BAD_ARGUMENTS)
+            raise WriteError(BAD_ARGUMENTS)
         if path is None:
-            raise Refused(MARSHALLING_ERROR)
+            raise WriteError(MARSHALLING_ERROR)
         if not may_be_looked_up(path):
-            raise Refused(BAD_ARGUMENTS)
+            raise WriteError(BAD_ARGUMENTS)
         stored_acl = judged_acl(acl)
         parent = self._permitted_parent(path, PERM_CREATE)
         if flags & 2:
             if len(path) + SUFFIX_SIZE_MAX > PATH_SIZE_MAX:
-                raise Refused(BAD_ARGUMENTS)
+                raise WriteError(BAD_ARGUMENTS)
             path += b"%010d" % parent.children_made
         if not is_valid_path(path):
-            raise Refused(BAD_ARGUMENTS)
+            raise WriteError(BAD_ARGUMENTS)
         if path in self.znodes:
-            raise Refused(NODE_EXISTS)
+            raise WriteError(NODE_EXISTS)
         if parent.owner:
-            raise Refused(NO_CHILDREN_FOR_EPHEMERALS)
+            raise WriteError(NO_CHILDREN_FOR_EPHEMERALS)
         owner = session_id if flags & 1 else 0
         self.znodes[path] = Znode(data, stored_acl, zxid, zxid, zxid, time_ms, time_ms, owner)
         parent.children.add(name_of(path))
@@ -250,17 +250,17 @@ class Model:
 
     def _delete(self, path: bytes | None, version: int, zxid: int) -> list[Change]:
         if path is None:
-            raise Refused(MARSHALLING_ERROR)
+            raise WriteError(MARSHALLING_ERROR)
         if not may_be_looked_up(path) or path in OWN_PATHS:
-            raise Refused(BAD_ARGUMENTS)
+            raise WriteError(BAD_ARGUMENTS)
         self._permitted_parent(path, PERM_DELETE)
         znode = self.znodes.get(path)
         if znode is None:
-            raise Refused(NO_NODE)
+            raise WriteError(NO_NODE)
         if version not in (-1, znode.version):
-            raise Refused(BAD_VERSION)
+            raise WriteError(BAD_VERSION)
         if znode.children:
-            raise Refused(NOT_EMPTY)
+            raise WriteError(NOT_EMPTY)
         return self._remove(path, zxid)
 
     def _remove(self, path: bytes, zxid: int) -> list[Change]:
@@ -272,14 +272,14 @@ class Model:
 
     def _set_data(self, path: bytes | None, data: bytes | None, version: int, zxid: int, time_ms: int) -> Znode:
         if path is None or not is_valid_path(path):
-            raise Refused(BAD_ARGUMENTS)
+            raise WriteError(BAD_ARGUMENTS)
         znode = self.znodes.get(path)
         if znode is None:
-            raise Refused(NO_NODE)
+            raise WriteError(NO_NODE)
         if not znode.permits(PERM_WRITE):
-            raise Refused(NO_AUTH)
+            raise WriteError(NO_AUTH)
         if version not in (-1, znode.version):
-            raise Refused(BAD_VERSION)
+            raise WriteError(BAD_VERSION)
         znode.data = data
         znode.version = wrapped(znode.version + 1)
         if znode.version == -1:
@@ -291,9 +291,9 @@ class Model:
     def _permitted_parent(self, path: bytes, perm: int) -> Znode:
         parent = self.znodes.get(parent_of(path))
         if parent is None:
-            raise Refused(NO_NODE)
+            raise WriteError(NO_NODE)
         if not parent.permits(perm):
-            raise Refused(NO_AUTH)
+            raise WriteError(NO_AUTH)
         return parent
 
 
@@ -305,7 +305,7 @@ class Reader:
 
     def int(self) -> int:
         if len(self.rest) < 4:
-            raise Refused(MARSHALLING_ERROR)
+            raise WriteError(MARSHALLING_ERROR)
         taken, self.rest = self.rest[:4], self.rest[4:]
         return int.from_bytes(taken, "big", signed=True)
 
@@ -314,7 +314,7 @@ class Reader:
         if size == -1:
             return None
         if size < 0 or size > len(self.rest):
-            raise Refused(MARSHALLING_ERROR)
+            raise WriteError(MARSHALLING_ERROR)
         taken, self.rest = self.rest[:size], self.rest[size:]
         return taken
 
@@ -327,15 +327,15 @@ class Reader:
 
 
 def judged_acl(acl: list[tuple[int, bytes | None, bytes | None]]) -> tuple[Acl, ...]:
-    """The ACL as it is stored: without duplicates.  Raises Refused(InvalidACL)."""
+    """The ACL as it is stored: without duplicates.  Raises WriteError(InvalidACL)."""
     stored: list[Acl] = []
     for perms, scheme, name in acl:
         if scheme is None or name is None or not is_valid_id(scheme, name):
-            raise Refused(INVALID_ACL)
+            raise WriteError(INVALID_ACL)
         if (perms, scheme, name) not in stored:
             stored.append((perms, scheme, name))
     if not stored or len(acl) > ACL_COUNT_MAX:
-        raise Refused(INVALID_ACL)
+        raise WriteError(INVALID_ACL)
     return tuple(stored)
 
 
