@@ -1,4 +1,6 @@
-"""Every limit of fastzk, with its reason.  Sizes in bytes, times in milliseconds, unless the name says otherwise."""
+"""Every limit of fastzk, with its reason.  Sizes in bytes, times in milliseconds, unless the name says otherwise.
+
+Rule: nothing grows without one of these (a queue, a buffer, a batch, a loop)."""
 
 # What a client may send in one frame, as ZooKeeper's jute.maxbuffer.
 FRAME_BYTES_MAX = 0xFFFFF
@@ -55,3 +57,12 @@ LEADERLESS_MS_MAX = SESSION_TIMEOUT_MS_MIN // 2
 # The longest stretch between two turns that session time counts.  A process that was stopped for longer did not hear its
 # clients, so that time is not held against them.
 SESSION_STEP_MS_MAX = 500
+
+# ---- the client
+
+REPLY_BYTES_MAX = 64 << 20  # one reply, to our client: a listing of a million children fits; more is damage, not data
+
+SEND_BYTES_MAX = 1 << 20  # of requests in one message: larger messages gain nothing and delay the first request in them
+SEND_REQUESTS_MAX = 4096  # in one message: bounds how long the client's thread encodes before it listens again
+PENDING_REQUESTS_MAX = 1 << 20  # queued or unanswered of one client; a caller beyond it waits for room
+HANDSHAKE_BYTES_MAX = 1024  # a ConnectResponse is 37 bytes; what is larger does not speak our protocol
