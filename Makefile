@@ -59,11 +59,12 @@ demo: build
 	$(BIN)/python tools/demo.py
 
 bench: build
-	$(BIN)/python bench/own.py
+	$(BIN)/python bench/versus.py --alone
 
 bench-vs: build
 	$(BIN)/python bench/versus.py
 
+# The first figures on record were taken with this.
 bench-first: bench-vs
 
 profile: build
