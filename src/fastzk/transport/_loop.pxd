@@ -6,10 +6,13 @@ One turn, in this order, since a commit may answer what a client would otherwise
 Rule: what a turn leaves over (a limit was reached, a socket of ZeroMQ has more) makes the next one not wait.
 Rule: every source has a limit per turn, and every connection one receive, so that none starves another."""
 
-from fastzk._core.layout cimport buffer_t, status_t
+cimport cython
+from fastzk._core.layout cimport buffer_t
 from fastzk._core.serve cimport Server, connection_t
 from fastzk.transport._libzmq cimport zmq_msg_t
-from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+from fastzk.transport._link cimport EngineLink
+from fastzk.transport._routes cimport routes_t
+from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 
 
 cdef enum:
@@ -31,16 +34,10 @@ cdef enum:
     OUTPUT_MAX = 128 << 20      # a client that reads nothing and keeps being told things is sent away
     BLOCKED_RETRY_MS = 5        # how often a ZeroMQ peer without room is tried again
     CLOSING_MS_MAX = 5000       # how long a closing connection may take to read its last bytes
-    STALLED_MS = 2000           # a write unanswered for so long is sent again (harmless, Z10)
 
     PEER_NONE = 0
     PEER_TCP = 1
     PEER_NATIVE = 2
-
-    FAULT_NONE = 0
-    FAULT_HOLE = 1              # the link to the engine has lost a message, or is another engine's
-    FAULT_FORM = 2              # a message of the engine makes no sense
-    FAULT_SOCKET = 3            # libzmq or epoll failed
 
 
 # The transport's half of a connection; the index is the Server's slot.
@@ -70,16 +67,16 @@ cdef enum:
     STAT_BYTES_RECEIVED
     STAT_BYTES_SENT
     STAT_COMMITS
-    STAT_WRITES
-    STAT_READS_HANDED_OVER
+    STAT_ENTRIES
     STAT_RESENDS
     STAT_COUNT
 
 
+@cython.final
 cdef class Loop:
     cdef Server server
+    cdef EngineLink link
     cdef object _router         # pyzmq's sockets, kept alive
-    cdef object _engine
     cdef object _stats
     cdef uint64_t *stats        # this worker's slot of the stats page
     cdef int epoll_fd
@@ -88,7 +85,6 @@ cdef class Loop:
     cdef bint is_listening      # listen_fd is in epoll
     cdef bint wants_listening   # ... and should be; they differ while the process is out of descriptors
     cdef void *router
-    cdef void *engine
     cdef bint is_router_ready   # may hold messages
     cdef bint is_engine_ready
     cdef bint is_left_over      # do not wait in the next turn
@@ -96,42 +92,20 @@ cdef class Loop:
     cdef void *events
     cdef uint64_t now_ms        # monotonic, as of this turn
     cdef int flags              # TURN_*, of this turn
-    cdef int fault              # FAULT_*; once set it stays
-    cdef int fault_errno
 
     cdef peer_t *peers
     cdef int32_t peer_capacity
     cdef int32_t peer_top       # slots at and above were never used
-    cdef int32_t *routes        # slot by routing id: open addressing, -1 = empty
-    cdef uint32_t route_capacity    # a power of two, at most half full
-    cdef uint32_t route_count
+    cdef routes_t routes        # slot by routing id
     cdef int32_t *blocked       # native slots to try again
     cdef int32_t blocked_count
     cdef int32_t blocked_capacity
     cdef uint64_t blocked_tried_ms
     cdef buffer_t asked         # int32 slots whose four-letter word waits for an answer
 
-    # The link to the engine.
-    cdef uint16_t worker
-    cdef uint64_t incarnation   # ours
-    cdef uint64_t engine_incarnation
-    cdef uint64_t sent_sequence
-    cdef uint64_t heard_sequence
-    cdef uint64_t round         # the newest the engine has begun
-    cdef bint has_status
-    cdef status_t status
-    cdef buffer_t inbox         # a message of the engine whose bytes did not lie aligned
-    cdef uint64_t resent_ms     # when resend() was called last
-    cdef uint64_t resend_wait_ms    # STALLED_MS, doubled while nothing is answered
-
     cdef void run_turn(self, int timeout_ms) noexcept nogil
+    cdef int watch_fd(self, int fd, int tag) except -1
     cdef void take_events(self, int count) noexcept nogil
-    # The engine.
-    cdef void hear_engine(self) noexcept nogil
-    cdef void hear_message(self, const char *data, size_t size) noexcept nogil
-    cdef void hear_status(self, uint64_t round, const status_t *status) noexcept nogil
-    cdef void tell_engine(self, uint16_t kind, buffer_t *entries, uint32_t *count) noexcept nogil
-    cdef int put_link(self, uint16_t kind, uint32_t count, const char *body, size_t size) noexcept nogil
     # Clients over TCP.
     cdef void accept_some(self) noexcept nogil
     cdef void add_tcp(self, int fd) noexcept nogil
@@ -143,10 +117,8 @@ cdef class Loop:
     cdef void take_native(self, zmq_msg_t *name, zmq_msg_t *payload) noexcept nogil
     cdef void flush_native(self, int32_t slot, peer_t *peer, connection_t *conn) noexcept nogil
     cdef void say_goodbye(self, uint32_t routing_id) noexcept nogil
+    cdef void add_blocked(self, int32_t slot) noexcept nogil
     cdef void retry_blocked(self) noexcept nogil
-    cdef int32_t find_route(self, uint32_t routing_id) noexcept nogil
-    cdef void add_route(self, int32_t slot) noexcept nogil
-    cdef void remove_route(self, int32_t slot) noexcept nogil
     # Both.
     cdef peer_t *add_peer(self, int32_t slot) noexcept nogil
     cdef void flush(self, int32_t slot) noexcept nogil

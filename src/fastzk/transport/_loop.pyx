@@ -10,70 +10,22 @@ A client that has sent its FIN still gets the answers it waits for, and is then 
 
 cimport cython
 from fastzk._core.layout cimport (
-    LINK_COMMIT, LINK_READ, LINK_STATUS, LINK_WRITES, FZ_ASSERT, buffer_append, buffer_begin, buffer_clear,
-    buffer_consume, buffer_free, buffer_live, entry_t, link_t, load_be32, status_t, store_be32)
+    FZ_ASSERT, buffer_append, buffer_begin, buffer_clear, buffer_free, buffer_live, load_be32, store_be32)
 from fastzk._core.serve cimport (
     CONNECTION_CLOSING, CONNECTION_FREE, CONNECTION_WAITING, WIRE_NATIVE, WIRE_TCP, Server, connection_t)
 from fastzk._core.watches cimport watches_count
 from fastzk.transport._libzmq cimport (
     EHOSTUNREACH, ZMQ_POLLIN, ZMQ_SNDMORE, ZMQ_SRCFD, zmq, zmq_events, zmq_msg_t, zmq_put, zmq_take)
+from fastzk.transport._link cimport FAULT_SOCKET, RESEND_MS, EngineLink
+from fastzk.transport._linux cimport (
+    EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLERR, EPOLLEXCLUSIVE, EPOLLHUP, EPOLLIN, EPOLLOUT,
+    IPPROTO_TCP, MSG_DONTWAIT, MSG_NOSIGNAL, SHUT_WR, SOCK_CLOEXEC, SOCK_NONBLOCK, TCP_NODELAY, accept4, close,
+    epoll_change, epoll_create1, epoll_event, epoll_wait, monotonic_ms, read, recv, send, setsockopt, shutdown)
+from fastzk.transport._routes cimport routes_add, routes_find, routes_free, routes_remove
 from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, errno
-from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memset
-
-cdef extern from "<sys/epoll.h>" nogil:
-    ctypedef union epoll_data_t:
-        uint64_t u64
-    struct epoll_event:
-        uint32_t events
-        epoll_data_t data
-    enum:
-        EPOLLIN
-        EPOLLOUT
-        EPOLLERR
-        EPOLLHUP
-        EPOLLEXCLUSIVE
-        EPOLL_CLOEXEC
-        EPOLL_CTL_ADD
-        EPOLL_CTL_MOD
-        EPOLL_CTL_DEL
-    int epoll_create1(int flags)
-    int epoll_ctl(int epoll, int operation, int fd, epoll_event *event)
-    int epoll_wait(int epoll, epoll_event *events, int count, int timeout_ms)
-
-cdef extern from "<sys/socket.h>" nogil:
-    enum:
-        MSG_DONTWAIT
-        MSG_NOSIGNAL
-        SHUT_WR
-        SOCK_CLOEXEC
-        SOCK_NONBLOCK
-    int accept4(int fd, void *address, void *address_size, int flags)
-    int setsockopt(int fd, int level, int option, const void *value, unsigned int size)
-    int shutdown(int fd, int how)
-    ssize_t recv(int fd, void *at, size_t size, int flags)
-    ssize_t send(int fd, const void *at, size_t size, int flags)
-
-cdef extern from "<netinet/tcp.h>" nogil:
-    enum:
-        TCP_NODELAY
-
-cdef extern from "<netinet/in.h>" nogil:
-    enum:
-        IPPROTO_TCP
-
-cdef extern from "<unistd.h>" nogil:
-    int close(int fd)
-    ssize_t read(int fd, void *at, size_t size)
-
-cdef extern from "<time.h>" nogil:
-    struct timespec:
-        long tv_sec
-        long tv_nsec
-    enum:
-        CLOCK_MONOTONIC
-    int clock_gettime(int clock, timespec *time)
 
 # What epoll says is ready: a slot, or one of these.
 cdef enum:
@@ -84,65 +36,37 @@ cdef enum:
 
 STAT_NAMES = (
     "heartbeat_ms", "turns", "connections", "native_connections", "outstanding", "watches", "accepted", "refused",
-    "dropped", "bytes_received", "bytes_sent", "commits", "writes", "reads_handed_over", "resends")
+    "dropped", "bytes_received", "bytes_sent", "commits", "entries", "resends")
 assert len(STAT_NAMES) == STAT_COUNT
-TURN_STATUS_FLAG = TURN_STATUS
-TURN_WORDS_FLAG = TURN_WORDS
-TURN_WOKEN_FLAG = TURN_WOKEN
-
-
-class LinkError(Exception):
-    """The link to the engine is broken: what this worker believes can no longer be trusted, and it must end."""
-
-
-cdef uint64_t monotonic_ms() noexcept nogil:
-    cdef timespec time
-    clock_gettime(CLOCK_MONOTONIC, &time)
-    return <uint64_t>time.tv_sec * 1000 + <uint64_t>time.tv_nsec // 1000000
-
-
-cdef int epoll_change(int epoll, int operation, int fd, uint32_t events, int64_t tag) noexcept nogil:
-    cdef epoll_event event
-    event.events = events
-    event.data.u64 = <uint64_t>tag
-    return epoll_ctl(epoll, operation, fd, &event)
+# What turn() asks of Python.
+STATUS, WORDS, WOKEN = TURN_STATUS, TURN_WORDS, TURN_WOKEN
 
 
 @cython.final
 cdef class Loop:
     """See the top of this file.  Python owns the descriptors and sockets given to it and closes them afterwards."""
 
-    def __cinit__(self, Server server not None, *, int listen_fd, int wake_fd, router, engine not None,
-                  uint64_t[::1] stats not None, int worker, uint64_t incarnation, uint64_t engine_incarnation,
-                  uint64_t sent_sequence, uint64_t heard_sequence):
-        """Takes over the link to the engine after `sent_sequence` messages to it and `heard_sequence` of it.
-        Raises OSError when epoll gives no descriptor."""
+    def __cinit__(self, Server server not None, EngineLink link not None, *, int listen_fd, int wake_fd, router,
+                  uint64_t[::1] stats not None):
+        """`listen_fd` is -1 and `router` None for a wire that is not served.  Raises OSError when epoll refuses."""
         assert stats.shape[0] >= STAT_COUNT, f"a slot of {stats.shape[0]} counters is too small for {STAT_COUNT}"
         self.epoll_fd = -1
         self.server = server
+        self.link = link
         self._router = router
-        self._engine = engine
         self._stats = stats
         self.stats = &stats[0]
         self.listen_fd = listen_fd
         self.wake_fd = wake_fd
-        self.worker = worker
-        self.incarnation = incarnation
-        self.engine_incarnation = engine_incarnation
-        self.sent_sequence = sent_sequence
-        self.heard_sequence = heard_sequence
-        self.resend_wait_ms = STALLED_MS
-        self.engine = <void *><uintptr_t>engine.underlying
         self.router = <void *><uintptr_t>router.underlying if router is not None else NULL
         self.scratch = <char *>malloc(SCRATCH_BYTES)
         self.events = malloc(EVENTS_MAX * sizeof(epoll_event))
         if self.scratch == NULL or self.events == NULL:
             raise MemoryError
-        self.grow_routes(1024)
         self.epoll_fd = epoll_create1(EPOLL_CLOEXEC)
         if self.epoll_fd < 0:
             raise OSError(errno, "epoll_create1 failed")
-        self.watch_fd(engine.FD, TAG_ENGINE)
+        self.watch_fd(link._socket.FD, TAG_ENGINE)
         self.watch_fd(wake_fd, TAG_WAKE)
         if router is not None:
             self.watch_fd(router.FD, TAG_ROUTER)
@@ -158,10 +82,9 @@ cdef class Loop:
         free(self.scratch)
         free(self.events)
         free(self.peers)
-        free(self.routes)
+        routes_free(&self.routes)
         free(self.blocked)
         buffer_free(&self.asked)
-        buffer_free(&self.inbox)
 
     cdef int watch_fd(self, int fd, int tag) except -1:
         """Has epoll tell when `fd` can be read."""
@@ -170,16 +93,12 @@ cdef class Loop:
         return 0
 
     def turn(self, int timeout_ms):
-        """One turn, waiting up to `timeout_ms` when nothing is left over; gives TURN_* flags.
-        Raises LinkError when the engine's messages show a hole or make no sense, and OSError when a socket fails."""
+        """One turn, waiting up to `timeout_ms` when nothing is left over.  Gives what it asks of Python: STATUS, WORDS, WOKEN.
+        Raises LinkError when the engine can no longer be followed, and OSError when a socket fails."""
         with nogil:
             self.run_turn(timeout_ms)
-        if self.fault == FAULT_HOLE:
-            raise LinkError(f"a message of the engine is missing after number {self.heard_sequence}")
-        if self.fault == FAULT_FORM:
-            raise LinkError(f"message {self.heard_sequence} of the engine makes no sense")
-        if self.fault == FAULT_SOCKET:
-            raise OSError(self.fault_errno, "a socket of the worker failed")
+        if self.link.fault:
+            self.link.check()
         return self.flags
 
     def listen(self, bint wanted):
@@ -193,22 +112,15 @@ cdef class Loop:
         (they are sent again), and brings the gauges up to date."""
         with nogil:
             self.now_ms = monotonic_ms()
-            if self.check_peers() and self.has_status and self.status.leader_id and \
-                    self.now_ms - self.resent_ms >= self.resend_wait_ms:
-                self.resend_all()
-                self.resend_wait_ms *= 2
+            if not self.check_peers():
+                self.link.resend_wait_ms = RESEND_MS
+            else:
+                self.link.resend_stalled(self.now_ms)
+            self.stats[STAT_COMMITS] = self.link.commit_count
+            self.stats[STAT_ENTRIES] = self.link.entry_count
+            self.stats[STAT_RESENDS] = self.link.resend_count
             if self.wants_listening:
                 self.set_listening(True)
-
-    def tell(self, int kind, int count, const uint8_t[::1] body):
-        """Sends the engine a message; False when there is no room for it now, and nothing was sent."""
-        cdef const char *at = <const char *>&body[0] if body.shape[0] else NULL
-        cdef int error = self.put_link(kind, count, at, body.shape[0])
-        if error == EAGAIN:
-            return False
-        if error:
-            raise OSError(error, "the link to the engine failed")
-        return True
 
     def asked_words(self):
         """Takes the connections that asked a four-letter word: a list of (slot, word)."""
@@ -244,28 +156,15 @@ cdef class Loop:
                 self.drop(slot)
 
     @property
-    def is_serving(self):
-        """True when the engine has said so last."""
-        return self.has_status and self.status.is_serving != 0
-
-    @property
     def connection_count(self):
         """Connections that are open now, of both kinds."""
         return self.stats[STAT_CONNECTIONS]
-
-    def engine_status(self):
-        """(round, epoch, leader_id, role, is_serving) as the engine has said last, or None."""
-        if not self.has_status:
-            return None
-        return self.round, self.status.epoch, self.status.leader_id, self.status.role, self.status.is_serving != 0
 
     # ---- one turn
 
     cdef void run_turn(self, int timeout_ms) noexcept nogil:
         cdef int count
         self.flags = 0
-        if self.fault:
-            return
         if self.is_left_over:
             timeout_ms = 0
         elif self.blocked_count and timeout_ms > BLOCKED_RETRY_MS:
@@ -273,7 +172,7 @@ cdef class Loop:
         count = epoll_wait(self.epoll_fd, <epoll_event *>self.events, EVENTS_MAX, timeout_ms)
         if count < 0:
             if errno != EINTR:
-                self.fail(FAULT_SOCKET, errno)
+                self.link.fail(FAULT_SOCKET, errno)
                 return
             count = 0
         self.now_ms = monotonic_ms()
@@ -281,11 +180,10 @@ cdef class Loop:
         self.stats[STAT_HEARTBEAT_MS] = self.now_ms
         self.is_left_over = count == EVENTS_MAX
         self.take_events(count)
-        self.tell_engine(LINK_WRITES, &self.server.writes, &self.server.writes_count)
-        self.tell_engine(LINK_READ, &self.server.reads, &self.server.reads_count)
+        self.link.say()
         self.flush_dirty()
         # Any use of a ZeroMQ socket may have swallowed the signal of its descriptor: ask before waiting again.
-        self.is_engine_ready = zmq_events(self.engine) & ZMQ_POLLIN != 0
+        self.is_engine_ready = zmq_events(self.link.socket) & ZMQ_POLLIN != 0
         self.is_router_ready = self.router != NULL and zmq_events(self.router) & ZMQ_POLLIN != 0
         if self.is_engine_ready or self.is_router_ready:
             self.is_left_over = True
@@ -308,9 +206,12 @@ cdef class Loop:
                     pass
                 self.flags |= TURN_WOKEN
         if self.is_engine_ready:
-            self.hear_engine()
-            if self.fault:
+            self.link.hear(self.now_ms)
+            if self.link.fault:
                 return
+            if self.link.has_news:
+                self.link.has_news = False
+                self.flags |= TURN_STATUS
         for i in range(count):
             tag = <int64_t>events[i].data.u64
             if tag >= 0:
@@ -320,117 +221,6 @@ cdef class Loop:
         # Last, so that no event above can mean a slot that a newcomer has just been given.
         if has_newcomers and self.is_listening:
             self.accept_some()
-
-    cdef void fail(self, int fault, int error) noexcept nogil:
-        self.fault = fault
-        self.fault_errno = error
-
-    # ---- the engine
-
-    cdef void hear_engine(self) noexcept nogil:
-        cdef zmq_msg_t msg
-        cdef const char *data
-        cdef size_t size, total = 0
-        cdef int error, i
-        for i in range(MESSAGES_MAX):
-            error = zmq_take(self.engine, &msg)
-            if error:
-                if error != EAGAIN:
-                    self.fail(FAULT_SOCKET, error)
-                return
-            data = <const char *>zmq.msg_data(&msg)
-            size = zmq.msg_size(&msg)
-            if zmq.msg_more(&msg):
-                self.fail(FAULT_FORM, 0)
-            elif <uintptr_t>data % 8:
-                buffer_clear(&self.inbox)
-                buffer_append(&self.inbox, data, size)
-                self.hear_message(buffer_begin(&self.inbox), size)
-            else:
-                self.hear_message(data, size)
-            zmq.msg_close(&msg)
-            total += size
-            if self.fault or total > MESSAGE_BYTES_MAX:
-                return
-
-    cdef void hear_message(self, const char *data, size_t size) noexcept nogil:
-        cdef const link_t *head = <const link_t *>data
-        if size < sizeof(link_t):
-            self.fail(FAULT_FORM, 0)
-            return
-        if head.incarnation != self.engine_incarnation or head.sequence != self.heard_sequence + 1:
-            self.fail(FAULT_HOLE, 0)
-            return
-        self.heard_sequence += 1
-        if head.kind == LINK_COMMIT:
-            self.stats[STAT_COMMITS] += 1
-            if not self.server.commit(data + sizeof(link_t), size - sizeof(link_t), head.zxid, self.now_ms):
-                self.fail(FAULT_FORM, 0)
-        elif head.kind == LINK_STATUS and size == sizeof(link_t) + sizeof(status_t):
-            self.hear_status(head.round, <const status_t *>(data + sizeof(link_t)))
-        else:
-            self.fail(FAULT_FORM, 0)
-
-    cdef void hear_status(self, uint64_t round, const status_t *status) noexcept nogil:
-        cdef bint is_new_round = not self.has_status or round != self.round
-        self.round = round
-        self.status = status[0]
-        self.has_status = True
-        self.flags |= TURN_STATUS
-        if is_new_round and status.is_serving and status.leader_id:
-            self.resend_wait_ms = STALLED_MS
-            self.resend_all()
-
-    cdef void resend_all(self) noexcept nogil:
-        """Every unanswered write once more, in order; what was not yet sent is among them."""
-        buffer_clear(&self.server.writes)
-        self.server.writes_count = 0
-        self.server.resend()
-        self.resent_ms = self.now_ms
-        self.stats[STAT_RESENDS] += 1
-        self.is_left_over = True
-
-    cdef void tell_engine(self, uint16_t kind, buffer_t *entries, uint32_t *count) noexcept nogil:
-        """Sends the entries that have gathered, in messages of LINK_BYTES_MAX; what finds no room stays for later."""
-        cdef const char *at
-        cdef size_t live, size
-        cdef uint32_t taken
-        cdef int error
-        while buffer_live(entries) and self.has_status and self.status.leader_id and not self.fault:
-            at = buffer_begin(entries)
-            live = buffer_live(entries)
-            size, taken = live, count[0]
-            if live > LINK_BYTES_MAX:
-                size = taken = 0
-                while size < live and (size == 0 or size + (<const entry_t *>(at + size)).size <= LINK_BYTES_MAX):
-                    size += (<const entry_t *>(at + size)).size
-                    taken += 1
-            FZ_ASSERT(size <= live and taken <= count[0])
-            error = self.put_link(kind, taken, at, size)
-            if error == EAGAIN:
-                return
-            if error:
-                self.fail(FAULT_SOCKET, error)
-                return
-            self.stats[STAT_WRITES if kind == LINK_WRITES else STAT_READS_HANDED_OVER] += taken
-            buffer_consume(entries, size)
-            count[0] -= taken
-
-    cdef int put_link(self, uint16_t kind, uint32_t count, const char *body, size_t size) noexcept nogil:
-        """One message to the engine: 0, or the errno."""
-        cdef link_t head
-        cdef int error
-        memset(&head, 0, sizeof(head))
-        head.kind = kind
-        head.worker = self.worker
-        head.count = count
-        head.incarnation = self.incarnation
-        head.sequence = self.sent_sequence + 1
-        head.round = self.round
-        error = zmq_put(self.engine, &head, sizeof(head), body, size, 0)
-        if error == 0:
-            self.sent_sequence += 1
-        return error
 
     # ---- clients over TCP
 
@@ -551,7 +341,7 @@ cdef class Loop:
             error = zmq_take(self.router, &name)
             if error:
                 if error != EAGAIN:
-                    self.fail(FAULT_SOCKET, error)
+                    self.link.fail(FAULT_SOCKET, error)
                 return
             if zmq.msg_more(&name) and zmq_take(self.router, &payload) == 0:
                 # All parts of a message come together.  More than one of payload is not our protocol: all are dropped.
@@ -579,7 +369,7 @@ cdef class Loop:
         if zmq.msg_size(name) != 5 or at[0] != 0:
             return
         routing_id = load_be32(at + 1)
-        slot = self.find_route(routing_id)
+        slot = routes_find(&self.routes, routing_id)
         if slot >= 0 and self.peers[slot].fd != fd:
             # Someone else now bears the name of a peer that was gone.
             self.drop(slot)
@@ -598,7 +388,7 @@ cdef class Loop:
             peer.kind = PEER_NATIVE
             peer.fd = fd
             peer.routing_id = routing_id
-            self.add_route(slot)
+            routes_add(&self.routes, routing_id, slot)
             self.stats[STAT_NATIVE_CONNECTIONS] += 1
         self.stats[STAT_BYTES_RECEIVED] += size
         self.server.take(slot, <const char *>zmq.msg_data(payload), size, self.now_ms)
@@ -625,7 +415,7 @@ cdef class Loop:
                     self.stats[STAT_BYTES_SENT] += size
                     self.server.sent(slot, size)
             if error != 0 and error != EAGAIN:
-                self.fail(FAULT_SOCKET, error)
+                self.link.fail(FAULT_SOCKET, error)
                 return
         if conn.state == CONNECTION_CLOSING and not buffer_live(&conn.output):
             self.say_goodbye(peer.routing_id)
@@ -664,61 +454,6 @@ cdef class Loop:
             if self.peers[slot].kind == PEER_NATIVE and self.peers[slot].is_blocked:
                 self.peers[slot].is_blocked = False
                 self.flush(slot)
-
-    cdef int32_t find_route(self, uint32_t routing_id) noexcept nogil:
-        """The slot of a native peer, or -1."""
-        cdef uint32_t mask = self.route_capacity - 1
-        cdef uint32_t at = home_of(routing_id) & mask
-        while self.routes[at] >= 0:
-            if self.peers[self.routes[at]].routing_id == routing_id:
-                return self.routes[at]
-            at = (at + 1) & mask
-        return -1
-
-    cdef void add_route(self, int32_t slot) noexcept nogil:
-        cdef uint32_t mask, at
-        if 2 * (self.route_count + 1) > self.route_capacity:
-            self.grow_routes(2 * self.route_capacity)
-        mask = self.route_capacity - 1
-        at = home_of(self.peers[slot].routing_id) & mask
-        while self.routes[at] >= 0:
-            at = (at + 1) & mask
-        self.routes[at] = slot
-        self.route_count += 1
-
-    cdef void remove_route(self, int32_t slot) noexcept nogil:
-        """Takes a slot out and moves those behind it that would otherwise no longer be found."""
-        cdef uint32_t mask = self.route_capacity - 1
-        cdef uint32_t at = home_of(self.peers[slot].routing_id) & mask
-        cdef uint32_t hole, home
-        while self.routes[at] != slot:
-            FZ_ASSERT(self.routes[at] >= 0)
-            at = (at + 1) & mask
-        hole = at
-        while True:
-            at = (at + 1) & mask
-            if self.routes[at] < 0:
-                break
-            home = home_of(self.peers[self.routes[at]].routing_id) & mask
-            if ((at - home) & mask) >= ((at - hole) & mask):
-                self.routes[hole] = self.routes[at]
-                hole = at
-        self.routes[hole] = -1
-        self.route_count -= 1
-
-    cdef void grow_routes(self, uint32_t capacity) noexcept nogil:
-        cdef int32_t *old = self.routes
-        cdef uint32_t old_capacity = self.route_capacity
-        cdef uint32_t i
-        self.routes = <int32_t *>malloc(capacity * sizeof(int32_t))
-        FZ_ASSERT(self.routes != NULL)
-        memset(self.routes, 0xff, capacity * sizeof(int32_t))
-        self.route_capacity = capacity
-        self.route_count = 0
-        for i in range(old_capacity):
-            if old[i] >= 0:
-                self.add_route(old[i])
-        free(old)
 
     # ---- both kinds
 
@@ -773,7 +508,7 @@ cdef class Loop:
         if peer.kind == PEER_TCP:
             close(peer.fd)
         else:
-            self.remove_route(slot)
+            routes_remove(&self.routes, peer.routing_id)
             self.stats[STAT_NATIVE_CONNECTIONS] -= 1
         peer.kind = PEER_NONE
         peer.is_blocked = False
@@ -782,7 +517,7 @@ cdef class Loop:
         self.server.close(slot)
 
     cdef bint check_peers(self) noexcept nogil:
-        """Ends the connections that take too long to close; True when a write has waited for STALLED_MS."""
+        """Ends the connections that take too long to close; True when a write has waited for RESEND_MS."""
         cdef bint is_stalled = False
         cdef uint64_t outstanding = 0
         cdef connection_t *conn
@@ -805,18 +540,11 @@ cdef class Loop:
             elif peer.stalled_since_ms == 0 or peer.stalled_serial != conn.answered_serial:
                 peer.stalled_since_ms = self.now_ms
                 peer.stalled_serial = conn.answered_serial
-            elif self.now_ms - peer.stalled_since_ms >= STALLED_MS:
+            elif self.now_ms - peer.stalled_since_ms >= RESEND_MS:
                 is_stalled = True
         self.stats[STAT_OUTSTANDING] = outstanding
         self.stats[STAT_WATCHES] = watches_count(self.server.watches)
-        if not is_stalled:
-            self.resend_wait_ms = STALLED_MS
         return is_stalled
-
-
-cdef uint32_t home_of(uint32_t routing_id) noexcept nogil:
-    """libzmq counts its routing ids up, so neighbours spread well by themselves; the product keeps hostile ones apart."""
-    return (routing_id * <uint32_t>2654435761) >> 7
 
 
 cdef bint is_answered(connection_t *conn) noexcept nogil:
