@@ -131,8 +131,9 @@ class Links:
 
     def close(self) -> None:
         """Closes every socket; nothing more can be sent or received."""
-        for dealer in self._dealers.values():
+        for peer, dealer in self._dealers.items():
             dealer.disable_monitor()
+            self._monitors[peer].close(linger=0)
             dealer.close()
         self.router.close()
 
