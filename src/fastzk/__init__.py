@@ -1,0 +1,1 @@
+"""fastzk: a coordination service with ZooKeeper's data model and guarantees."""
