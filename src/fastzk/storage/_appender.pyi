@@ -3,8 +3,6 @@ from typing import final
 
 from typing_extensions import Buffer
 
-def fnv1a(data: Buffer) -> int: ...
-
 @final
 class Appender:
     def __new__(

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import xxhash
 
-from fastzk.storage._appender import fnv1a
+from fastzk.storage._tail import fnv1a
 from fastzk.storage.disk import Disk, File
 
 Payload = bytes | bytearray | memoryview
@@ -327,7 +327,7 @@ class _SegmentScan:
         start, found = unpack_header(data), self.found
         if start is None:
             is_torn = self.size < HEADER_SIZE or self._is_zero(0, self.size)
-            if not (self.is_last and is_torn and (found.segments or self.first_index == 1)):
+            if not (self.is_last and is_torn):
                 raise self.damaged(0, "no right segment header")
             found.cut = Cut(self.file.path, 0, self.size, "the segment was being created", is_removed=True)
             return False
