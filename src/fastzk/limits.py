@@ -66,3 +66,8 @@ SEND_BYTES_MAX = 1 << 20  # of requests in one message: larger messages gain not
 SEND_REQUESTS_MAX = 4096  # in one message: bounds how long the client's thread encodes before it listens again
 PENDING_REQUESTS_MAX = 1 << 20  # queued or unanswered of one client; a caller beyond it waits for room
 HANDSHAKE_BYTES_MAX = 1024  # a ConnectResponse is 37 bytes; what is larger does not speak our protocol
+
+# ---- the log
+
+SEGMENT_BYTES_MAX = 64 << 20  # one segment file: rolling is rare, and old ones can be dropped early
+REPLAY_BYTES = 4 << 20  # of the log in memory while it is replayed
