@@ -1,14 +1,66 @@
-"""Every limit, with its reason.
+"""Every limit of fastzk, with its reason.  Sizes in bytes, times in milliseconds, unless the name says otherwise.
 
 Rule: nothing grows without one of these (a queue, a buffer, a batch, a loop)."""
 
-# ---- the wire
+# What a client may send in one frame, as ZooKeeper's jute.maxbuffer.
+FRAME_BYTES_MAX = 0xFFFFF
 
-FRAME_BYTES_MAX = 0xFFFFF  # one request: ZooKeeper's jute.maxbuffer; a larger one closes the connection
-REPLY_BYTES_MAX = 64 << 20  # one reply, to our client: a listing of a million children fits; more is damage, not data
-PATH_BYTES_MAX = 0xFFFF  # a znode keeps the size of its path in 16 bits
+# A path; ZooKeeper has no limit of its own, and znode_t stores sizes in 16 bits.
+PATH_BYTES_MAX = 4096
+
+# Replies that a client has not read; beyond it the client is cut off, so that one cannot eat the node's memory.
+OUTPUT_BYTES_MAX = 64 << 20
+
+# Client connections of one worker: slots are 16-byte pointers, and each has a file descriptor.
+CONNECTIONS_MAX = 65536
+
+# The arena's reservation: what 32-bit refs of 16-byte granules reach.  Untouched pages cost nothing.
+ARENA_BYTES = 64 << 30
+
+# One block: large enough that its overhead vanishes, small enough that a lost one is cheap to send again.
+BLOCK_BYTES_MAX = 4 << 20
+
+# Blocks the leader has handed to its log thread and not seen synced.  Two: one is being synced while the next waits, so the
+# disk never idles; more would only make the blocks smaller.
+BLOCKS_IN_FLIGHT_MAX = 2
+
+# Requests a leader holds that are in no block yet; beyond it new ones are dropped and their workers send them again.
+PENDING_BYTES_MAX = 256 << 20
+
+# A log segment; a restart reads whole segments, a purge deletes them.
+SEGMENT_BYTES_MAX = 64 << 20
+
+# Messages drained from one socket in one turn, so that no source starves the others.
+MESSAGES_PER_TURN_MAX = 256
+
+# A message between nodes: an Append of several blocks.
+LINK_MESSAGE_BYTES_MAX = 32 << 20
+
+# Ensemble: beyond this a quorum's acknowledgements cost more than they protect.
+PEERS_MAX = 15
+WORKERS_MAX = 63
+
+# Raft's tick.  A silent leader is replaced after ELECTION_TICKS to twice as many (0.8 to 1.6 s); a killed one at once.
+TICK_MS = 50
+ELECTION_TICKS = 16
+HEARTBEAT_TICKS = 2
+
+# ZooKeeper's tickTime as its sample configuration has it; session timeouts are clamped to [2, 20] times it.
+TICK_TIME_MS = 2000
+SESSION_TIMEOUT_MS_MIN = 2 * TICK_TIME_MS
+SESSION_TIMEOUT_MS_MAX = 20 * TICK_TIME_MS
+
+# Without a leader for longer than this a node closes its clients: half the smallest session timeout, so that a client still
+# has as long to find a node that serves.
+LEADERLESS_MS_MAX = SESSION_TIMEOUT_MS_MIN // 2
+
+# The longest stretch between two turns that session time counts.  A process that was stopped for longer did not hear its
+# clients, so that time is not held against them.
+SESSION_STEP_MS_MAX = 500
 
 # ---- the client
+
+REPLY_BYTES_MAX = 64 << 20  # one reply, to our client: a listing of a million children fits; more is damage, not data
 
 SEND_BYTES_MAX = 1 << 20  # of requests in one message: larger messages gain nothing and delay the first request in them
 SEND_REQUESTS_MAX = 4096  # in one message: bounds how long the client's thread encodes before it listens again
