@@ -162,5 +162,6 @@ class AddWatchMode(IntEnum):
     PERSISTENT_RECURSIVE = 1
 
 
+NATIVE_PORT = 2281  # where a node listens for native clients, unless told otherwise
 PASSWORD_SIZE = 16  # bytes of a session's password
 ANY_VERSION = -1  # a version that matches whatever the znode's is

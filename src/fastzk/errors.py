@@ -249,8 +249,8 @@ class ConnectionClosedError(SessionExpiredError):
     """The client is not started, or was stopped."""
 
 
-class ConnectionTimeoutError(FastzkError, TimeoutError):
-    """No server could be reached in the time allowed (kazoo: KazooTimeoutError)."""
+class ClientTimeoutError(FastzkError, TimeoutError):
+    """A call of the client waited for as long as it was allowed to (kazoo: KazooTimeoutError)."""
 
 
 class ConfigurationError(FastzkError):

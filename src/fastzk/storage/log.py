@@ -291,6 +291,16 @@ class LogWriter:
         """Where the log will end when all that is queued is done."""
         return self._queued_end.last_index
 
+    @property
+    def queued_checksum(self) -> int:
+        """What the `previous` of the next block to be queued must be."""
+        return self._queued_end.last_checksum
+
+    @property
+    def in_flight_count(self) -> int:
+        """Blocks and cuts that are queued and not yet reported done."""
+        return len(self._in_flight) + len(self._held)
+
     def append(self, ranges: Iterable[Range]) -> None:
         """Queues ranges, whose payloads are sealed blocks that follow what was queued last; their bytes are lent.
 

@@ -490,8 +490,7 @@ _REQUEST_CLASSES: tuple[Any, ...] = (
 )  # fmt: skip
 REQUESTS: dict[int, Any] = {int(cls.op): cls for cls in _REQUEST_CLASSES}
 _MULTI_OPS = frozenset(
-    int(cls.op)
-    for cls in (Create, Create2, CreateContainer, CreateTtl, Delete, Check, SetData, GetData, GetChildren)
+    int(cls.op) for cls in (Create, Create2, CreateContainer, CreateTtl, Delete, Check, SetData, GetData, GetChildren)
 )
 
 
