@@ -7,7 +7,6 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy must not start threads in a process that forks
@@ -16,6 +15,7 @@ from fastzk import limits
 from fastzk.config import ConfigError, NodeConfig, check_node_id, parse_cpus, parse_listen, parse_peers
 from fastzk.node.supervisor import Supervisor
 from fastzk.storage.identity import IdentityError
+from fastzk.version import VERSION
 
 _EPILOG = """\
 A three-node ensemble on one machine (each command in its own terminal):
@@ -45,7 +45,7 @@ def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
     parser.add_argument("--cpus", default="", metavar="0,1,...", help="cores to run on, the engine's first (default: all that are allowed)")
     parser.add_argument("--tick-time", type=int, default=limits.TICK_TIME_MS, metavar="MS", help="session timeouts are clamped to 2 to 20 times this (default %(default)s)")
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"], help="what goes to stderr (default %(default)s)")
-    parser.add_argument("--version", action="version", version=f"fastzk-node {version('fastzk')}")
+    parser.add_argument("--version", action="version", version=f"fastzk-node {VERSION}")
     options = parser.parse_args(arguments)
 
     node_id = check_node_id(options.id, "--id")
