@@ -288,7 +288,8 @@ class Supervisor:
         line = os.read(self._ready_fd, 4096).decode().strip()
         selector.unregister(self._ready_fd)
         config = self._config
-        print(f"fastzk-node {config.node_id}: serving ZooKeeper's protocol on {config.zk} and ZeroMQ on {config.native} ({line})", flush=True)
+        where = f"ZooKeeper's protocol on {config.zk} and ZeroMQ on {config.native}"
+        print(f"fastzk-node {config.node_id}: serving {where} ({line})", flush=True)
 
 
 def _describe(status: int) -> str:
