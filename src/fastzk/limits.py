@@ -30,6 +30,9 @@ PENDING_BYTES_MAX = 256 << 20
 # A log segment; a restart reads whole segments, a purge deletes them.
 SEGMENT_BYTES_MAX = 64 << 20
 
+# Of the log in memory while it is replayed.
+REPLAY_BYTES = 4 << 20
+
 # Messages drained from one socket in one turn, so that no source starves the others.
 MESSAGES_PER_TURN_MAX = 256
 
@@ -64,6 +67,7 @@ REPLY_BYTES_MAX = 64 << 20  # one reply, to our client: a listing of a million c
 
 SEND_BYTES_MAX = 1 << 20  # of requests in one message: larger messages gain nothing and delay the first request in them
 SEND_REQUESTS_MAX = 4096  # in one message: bounds how long the client's thread encodes before it listens again
+HANDSHAKE_BYTES_MAX = 1024  # a ConnectResponse is 37 bytes; what is larger does not speak our protocol
 PENDING_REQUESTS_MAX = 1 << 17  # queued or unanswered of one client; a caller beyond it waits for room
 READ_TRIES_MAX = 5  # a read that was lost with so many connections may be what breaks them: it fails
 BACKOFF_FIRST_S = 0.05  # pause after every host was tried in vain; doubles...

@@ -155,7 +155,7 @@ def set_acl(Arena arena, bytes path, bytes vector, int32_t version, uint64_t zxi
 
 
 def set_counters(Arena arena, bytes path, int32_t version, int32_t cversion) -> None:
-    """Puts a znode's stored versions near their ends; its hash goes out of the digest and the new one in by hand."""
+    """Puts a znode's stored versions near their ends.  The digest does not fit any more."""
     cdef arena_t *a = &arena.arena
     cdef znode_t *znode
     cdef ref_t ref = tree_find(a, path, <uint32_t>len(path))

@@ -24,7 +24,7 @@ cdef extern from "<arpa/inet.h>" nogil:
 
 
 cdef enum:
-    OPEN_SIZE = 31
+    OPEN_SIZE = 27              # one entry: perms, and two strings of 5 and 6 bytes
     ADDRESS_TEXT_MAX = 46       # INET6_ADDRSTRLEN
 
 

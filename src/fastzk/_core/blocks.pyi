@@ -10,7 +10,7 @@ class BlockInfo(NamedTuple):
     time_ms: int
     previous: int
     checksum: int
-    count: int
+    count: int  # type: ignore[assignment]
     size: int
 
 class Entry(NamedTuple):

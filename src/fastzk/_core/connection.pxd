@@ -68,6 +68,8 @@ ctypedef struct connection_t:
 # Appends a frame that may leave when the batches up to `zxid` are handled; `handled` says how far they are.
 cdef void connection_answer(connection_t *c, uint64_t handled, int32_t xid, uint64_t zxid, int32_t err, const char *body,
                             size_t size) noexcept nogil
+# Appends an event to what may leave now; what is held at or above its zxid stays behind it.
+cdef void connection_event(connection_t *c, uint64_t zxid, const char *body, size_t size) noexcept nogil
 # Moves what is held up to `zxid`, included, to the output.
 cdef void connection_release(connection_t *c, uint64_t zxid) noexcept nogil
 # A ConnectResponse into the output; password NULL refuses: all zeros.

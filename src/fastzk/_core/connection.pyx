@@ -12,6 +12,7 @@ cdef enum:
     REPLY_HEAD = 16             # xid, zxid, err
     SEGMENT_HEAD = 16
     PASSWORD_SIZE = 16
+    XID_EVENT = -1
 
 
 cdef void connection_answer(connection_t *c, uint64_t handled, int32_t xid, uint64_t zxid, int32_t err, const char *body,
@@ -34,12 +35,21 @@ cdef void connection_answer(connection_t *c, uint64_t handled, int32_t xid, uint
         c.held_last += frame
         head[1] = c.held_last - SEGMENT_HEAD
         memcpy(out.data + out.size + frame - c.held_last + 8, &head[1], 8)
+    put_frame(out, xid, zxid, err, body, size)
+    c.replied += 1
+
+
+cdef void connection_event(connection_t *c, uint64_t zxid, const char *body, size_t size) noexcept nogil:
+    put_frame(&c.output, XID_EVENT, zxid, 0, body, size)
+    c.replied += 1
+
+
+cdef inline void put_frame(buffer_t *out, int32_t xid, uint64_t zxid, int32_t err, const char *body, size_t size) noexcept nogil:
     buffer_be32(out, <uint32_t>(REPLY_HEAD + size))
     buffer_be32(out, <uint32_t>xid)
     buffer_be64(out, zxid)
     buffer_be32(out, <uint32_t>err)
     buffer_append(out, body, size)
-    c.replied += 1
 
 
 cdef void connection_release(connection_t *c, uint64_t zxid) noexcept nogil:

@@ -82,7 +82,7 @@ cdef class Server:
     cdef buffer_t touched           # slots heard since the last take_touched()
     cdef buffer_t asked             # slots whose four-letter word waits
     cdef uint64_t next_session_id
-    cdef uint64_t session_seed
+    cdef uint64_t table_seed
     cdef uint64_t next_read_serial
     cdef uint64_t now_ms
     cdef uint64_t connection_count
@@ -123,8 +123,11 @@ cdef class Server:
     cdef void take_session(self, const item_t *item) noexcept nogil
     cdef void take_read(self, const item_t *item, const char *body) noexcept nogil
     cdef void release_held(self) noexcept nogil
+    cdef void time_write(self, uint64_t ms) noexcept nogil
 
     cdef int32_t *session_bucket(self, uint64_t session_id) noexcept nogil
+    cdef bint has_session(self, uint64_t session_id) noexcept nogil
     cdef void leave_session(self, connection_t *c, int32_t slot) noexcept nogil
     cdef bint is_unanswered(self, const entry_t *entry) noexcept nogil
     cdef void prune(self) noexcept nogil
+    cdef connection_t *checked(self, int32_t slot) except NULL

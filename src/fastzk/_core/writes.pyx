@@ -24,6 +24,7 @@ from fastzk._core.codes cimport (
     ERR_BAD_ARGUMENTS,
     ERR_MARSHALLING,
     ERR_NO_AUTH,
+    ERR_NODE_EXISTS,
     ERR_NO_NODE,
     ERR_OK,
     ERR_SYSTEM,
@@ -179,7 +180,11 @@ cdef int judge_create(arena_t *a, const char *path, int32_t path_size, int acl_e
     err = parent_permits(a, path, slash, PERM_CREATE)
     if err:
         return err
-    return ERR_OK if path_is_valid(path, path_size, flags & CREATE_SEQUENTIAL) else ERR_BAD_ARGUMENTS
+    if not path_is_valid(path, path_size, flags & CREATE_SEQUENTIAL):
+        return ERR_BAD_ARGUMENTS
+    if path_size == 1 and not flags & CREATE_SEQUENTIAL:
+        return ERR_NODE_EXISTS                      # the root has no name, and is always there
+    return ERR_OK
 
 
 cdef int delete(arena_t *a, outbox_t *out, ref_t session, const entry_t *entry, const moment_t *now) noexcept nogil:

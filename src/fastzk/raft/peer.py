@@ -188,6 +188,15 @@ class Peer:
         return self._log.last_index
 
     @property
+    def last_epoch(self) -> int:
+        """The epoch of last_index."""
+        return self._log.last_epoch
+
+    def epoch_at(self, index: int) -> int | None:
+        """The epoch of an index of this peer's log, durable or not; None where it ends or was compacted."""
+        return self._log.epoch_at(index)
+
+    @property
     def next_index(self) -> int:
         """First index of the next range to propose."""
         return self._log.last_index + 1
@@ -416,7 +425,8 @@ class Peer:
         self._timeout_ticks = self._election_ticks + self._random.randrange(self._election_ticks)
 
     def _leading(self) -> Leader:
-        if self._leader is None:
+        # Before the caller has learned that it leads, it cannot have opened the epoch: nothing may come first.
+        if self._leader is None or self._is_new_leader:
             raise NotLeader(f"node {self.node_id} is {self.role.value}, the leader is {self.leader_id}")
         return self._leader
 

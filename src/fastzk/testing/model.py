@@ -4,7 +4,7 @@ Rule: no code is shared with fastzk._core; where both are wrong in the same way,
 Rule: naive on purpose: every rule stands where ZooKeeper's documentation would have it, whatever it costs.
 
 `apply` takes one entry (anything with the fields of an entry_t) and gives an Outcome: the error code, or None for an
-entry that is ignored; the body of the result; and the changes that watches may wait for, in order.  `read` answers a read."""
+entry that is ignored; the body of the result; and the changes that watches may wait for, in order.  `read` answers reads."""
 
 import ipaddress
 import struct
@@ -195,15 +195,15 @@ class Model:
     def _write(self, entry: EntryLike, zxid: int, time_ms: int) -> Outcome:
         reader = Reader(entry.body)
         if entry.op in (CREATE, CREATE2):
-            path, data, acl, flags = reader.string(), reader.string(), reader.acl(), reader.int()
+            path, data, acl, flags = reader.string(), reader.string(), reader.acl(), reader.number()
             made = self._create(path, data, acl, flags, entry.session_id, zxid, time_ms)
             stat = self.znodes[made].stat() if entry.op == CREATE2 else b""
             return Outcome(OK, packed(made) + stat, ((CREATED, made), (CHILDREN_CHANGED, parent_of(made))))
         if entry.op == DELETE:
-            path, version = reader.string(), reader.int()
+            path, version = reader.string(), reader.number()
             return Outcome(OK, b"", tuple(self._delete(path, version, zxid)))
         if entry.op == SET_DATA:
-            path, data, version = reader.string(), reader.string(), reader.int()
+            path, data, version = reader.string(), reader.string(), reader.number()
             znode = self._set_data(path, data, version, zxid, time_ms)
             assert path is not None
             return Outcome(OK, znode.stat(), ((DATA_CHANGED, path),))
@@ -303,14 +303,14 @@ class Reader:
     def __init__(self, body: bytes) -> None:
         self.rest = body
 
-    def int(self) -> int:
+    def number(self) -> int:
         if len(self.rest) < 4:
             raise WriteError(MARSHALLING_ERROR)
         taken, self.rest = self.rest[:4], self.rest[4:]
         return int.from_bytes(taken, "big", signed=True)
 
     def string(self) -> bytes | None:
-        size = self.int()
+        size = self.number()
         if size == -1:
             return None
         if size < 0 or size > len(self.rest):
@@ -318,11 +318,11 @@ class Reader:
         taken, self.rest = self.rest[:size], self.rest[size:]
         return taken
 
-    def acl(self) -> list[tuple["int", bytes | None, bytes | None]]:
-        count = self.int()
+    def acl(self) -> list[tuple[int, bytes | None, bytes | None]]:
+        count = self.number()
         found = []
         for _ in range(count):
-            found.append((self.int(), self.string(), self.string()))
+            found.append((self.number(), self.string(), self.string()))
         return found
 
 

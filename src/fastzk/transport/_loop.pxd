@@ -7,7 +7,6 @@ Rule: what a turn leaves over (a limit was reached, a socket of ZeroMQ has more)
 Rule: every source has a limit per turn, and every connection one receive, so that none starves another."""
 
 cimport cython
-from fastzk._core.layout cimport buffer_t
 from fastzk._core.serve cimport Server, connection_t
 from fastzk.transport._libzmq cimport zmq_msg_t
 from fastzk.transport._link cimport EngineLink
@@ -30,10 +29,7 @@ cdef enum:
     SCRATCH_BYTES = 256 << 10   # one receive: a pipelining client fills it, and it stays in the processor's cache
     # Other limits.
     LINK_BYTES_MAX = 1 << 20    # of entries in one message to the engine, unless one entry is larger
-    NATIVE_INPUT_MAX = 8 << 20  # a ZeroMQ client cannot be paused: with so much waiting it is sent away
-    OUTPUT_MAX = 128 << 20      # a client that reads nothing and keeps being told things is sent away
     BLOCKED_RETRY_MS = 5        # how often a ZeroMQ peer without room is tried again
-    CLOSING_MS_MAX = 5000       # how long a closing connection may take to read its last bytes
 
     PEER_NONE = 0
     PEER_TCP = 1
@@ -48,27 +44,32 @@ ctypedef struct peer_t:
     uint32_t interest           # TCP: what epoll is asked for
     int fd                      # TCP: its socket; native: libzmq's descriptor it speaks over, only compared
     uint32_t routing_id         # native: libzmq's own number of it
-    uint64_t closing_since_ms   # when it was first seen closing with bytes unsent; 0 = not yet
     uint64_t stalled_serial     # answered_serial when it was last seen to change
     uint64_t stalled_since_ms   # when that was; 0 = nothing unanswered
 
 
 # Positions in a worker's slot of the stats page; STAT_NAMES in _loop.pyx names them.
 cdef enum:
-    STAT_HEARTBEAT_MS = 0
+    STAT_HEARTBEAT_MS = 0       # monotonic, of the last turn; 0 = no worker is here
     STAT_TURNS
-    STAT_CONNECTIONS
+    STAT_CONNECTIONS            # now, of both kinds
     STAT_NATIVE_CONNECTIONS
-    STAT_OUTSTANDING
-    STAT_WATCHES
     STAT_ACCEPTED
-    STAT_REFUSED
-    STAT_DROPPED
+    STAT_REFUSED                # connections for which there was no room
+    STAT_DROPPED                # connections that ended, for whatever reason
     STAT_BYTES_RECEIVED
     STAT_BYTES_SENT
-    STAT_COMMITS
-    STAT_ENTRIES
+    STAT_COMMITS                # batches
+    STAT_ENTRIES                # writes and handed-over reads, each time they were sent
     STAT_RESENDS
+    STAT_WATCHES                # now
+    STAT_RECEIVED               # requests
+    STAT_SENT                   # replies and events
+    STAT_OUTSTANDING            # writes without an answer, now
+    STAT_LATENCY_COUNT
+    STAT_LATENCY_MS_TOTAL
+    STAT_LATENCY_MS_MIN
+    STAT_LATENCY_MS_MAX
     STAT_COUNT
 
 
@@ -101,7 +102,6 @@ cdef class Loop:
     cdef int32_t blocked_count
     cdef int32_t blocked_capacity
     cdef uint64_t blocked_tried_ms
-    cdef buffer_t asked         # int32 slots whose four-letter word waits for an answer
 
     cdef void run_turn(self, int timeout_ms) noexcept nogil
     cdef int watch_fd(self, int fd, int tag) except -1
@@ -125,4 +125,5 @@ cdef class Loop:
     cdef void flush_dirty(self) noexcept nogil
     cdef void drop(self, int32_t slot) noexcept nogil
     cdef int set_listening(self, bint wanted) noexcept nogil
-    cdef bint check_peers(self) noexcept nogil
+    cdef bint has_stalled(self) noexcept nogil
+    cdef void publish(self) noexcept nogil

@@ -10,7 +10,7 @@ A client that has sent its FIN still gets the answers it waits for, and is then 
 
 cimport cython
 from fastzk._core.layout cimport (
-    FZ_ASSERT, buffer_append, buffer_begin, buffer_clear, buffer_free, buffer_live, load_be32, store_be32)
+    FZ_ASSERT, buffer_begin, buffer_live, load_be32, store_be32)
 from fastzk._core.serve cimport (
     CONNECTION_CLOSING, CONNECTION_FREE, CONNECTION_WAITING, WIRE_NATIVE, WIRE_TCP, Server, connection_t)
 from fastzk._core.watches cimport watches_count
@@ -23,7 +23,7 @@ from fastzk.transport._linux cimport (
     epoll_change, epoll_create1, epoll_event, epoll_wait, monotonic_ms, read, recv, send, setsockopt, shutdown)
 from fastzk.transport._routes cimport routes_add, routes_find, routes_free, routes_remove
 from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, errno
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memset
 
@@ -35,8 +35,9 @@ cdef enum:
     TAG_WAKE = -4
 
 STAT_NAMES = (
-    "heartbeat_ms", "turns", "connections", "native_connections", "outstanding", "watches", "accepted", "refused",
-    "dropped", "bytes_received", "bytes_sent", "commits", "entries", "resends")
+    "heartbeat_ms", "turns", "connections", "native_connections", "accepted", "refused", "dropped", "bytes_received",
+    "bytes_sent", "commits", "entries", "resends", "watches", "received", "sent", "outstanding", "latency_count",
+    "latency_ms_total", "latency_ms_min", "latency_ms_max")
 assert len(STAT_NAMES) == STAT_COUNT
 # What turn() asks of Python.
 STATUS, WORDS, WOKEN = TURN_STATUS, TURN_WORDS, TURN_WOKEN
@@ -84,7 +85,6 @@ cdef class Loop:
         free(self.peers)
         routes_free(&self.routes)
         free(self.blocked)
-        buffer_free(&self.asked)
 
     cdef int watch_fd(self, int fd, int tag) except -1:
         """Has epoll tell when `fd` can be read."""
@@ -108,45 +108,29 @@ cdef class Loop:
             raise OSError(errno, "epoll_ctl failed")
 
     def second(self):
-        """What is due about every second: looks for connections that do not end and for writes that are not answered
-        (they are sent again), and brings the gauges up to date."""
+        """What is due about every second: connections that have waited too long, writes that are not answered, gauges."""
         with nogil:
             self.now_ms = monotonic_ms()
-            if not self.check_peers():
-                self.link.resend_wait_ms = RESEND_MS
-            else:
+            self.server.sweep(self.now_ms)
+            if self.has_stalled():
                 self.link.resend_stalled(self.now_ms)
-            self.stats[STAT_COMMITS] = self.link.commit_count
-            self.stats[STAT_ENTRIES] = self.link.entry_count
-            self.stats[STAT_RESENDS] = self.link.resend_count
+            else:
+                self.link.resend_wait_ms = RESEND_MS
             if self.wants_listening:
                 self.set_listening(True)
+            self.publish()
+            self.is_left_over = True
 
-    def asked_words(self):
-        """Takes the connections that asked a four-letter word: a list of (slot, word)."""
-        cdef int32_t *slots = <int32_t *>buffer_begin(&self.asked)
-        cdef list words = []
-        cdef connection_t *conn
-        cdef char word[4]
-        cdef size_t i
-        for i in range(buffer_live(&self.asked) // sizeof(int32_t)):
-            conn = self.server.at(slots[i])
-            if self.peers[slots[i]].kind != PEER_NONE and conn.word:
-                store_be32(word, conn.word)
-                words.append((slots[i], word[:4]))
-        buffer_clear(&self.asked)
-        return words
+    def hurry(self):
+        """Has the next turn not wait: something was done to the Server from Python, and its counters are brought up to date."""
+        self.publish()
+        self.is_left_over = True
 
-    def answer_word(self, int32_t slot, const uint8_t[::1] text):
-        """Answers a four-letter word and closes the connection; only right after asked_words()."""
-        cdef connection_t *conn = self.server.at(slot)
-        assert self.peers[slot].kind != PEER_NONE and conn.word, f"slot {slot} asked nothing"
-        conn.word = 0
-        conn.state = CONNECTION_CLOSING
-        if text.shape[0]:
-            buffer_append(&conn.output, &text[0], text.shape[0])
-        with nogil:
-            self.flush(slot)
+    def peer_fd(self, int32_t slot):
+        """The socket of a connection over TCP, still ours; -1 when there is none."""
+        if 0 <= slot < self.peer_top and self.peers[slot].kind == PEER_TCP:
+            return self.peers[slot].fd
+        return -1
 
     def drop_all(self):
         """Closes every connection at once, sent or not."""
@@ -313,8 +297,6 @@ cdef class Loop:
             self.drop(slot)
         elif peer.has_ended and is_answered(conn):
             self.drop(slot)
-        elif buffer_live(&conn.output) > OUTPUT_MAX:
-            self.drop(slot)
         else:
             self.watch_tcp(slot, peer, conn)
 
@@ -392,9 +374,6 @@ cdef class Loop:
             self.stats[STAT_NATIVE_CONNECTIONS] += 1
         self.stats[STAT_BYTES_RECEIVED] += size
         self.server.take(slot, <const char *>zmq.msg_data(payload), size, self.now_ms)
-        if buffer_live(&self.server.at(slot).input) > NATIVE_INPUT_MAX:
-            self.say_goodbye(routing_id)
-            self.drop(slot)
 
     cdef void flush_native(self, int32_t slot, peer_t *peer, connection_t *conn) noexcept nogil:
         cdef size_t size = buffer_live(&conn.output)
@@ -419,8 +398,6 @@ cdef class Loop:
                 return
         if conn.state == CONNECTION_CLOSING and not buffer_live(&conn.output):
             self.say_goodbye(peer.routing_id)
-            self.drop(slot)
-        elif buffer_live(&conn.output) > OUTPUT_MAX:
             self.drop(slot)
 
     cdef void say_goodbye(self, uint32_t routing_id) noexcept nogil:
@@ -482,8 +459,7 @@ cdef class Loop:
         cdef peer_t *peer = &self.peers[slot]
         if conn.state == CONNECTION_FREE or peer.kind == PEER_NONE:
             return
-        if conn.word:
-            buffer_append(&self.asked, &slot, sizeof(slot))
+        if conn.word and conn.state != CONNECTION_CLOSING:
             self.flags |= TURN_WORDS
         elif peer.kind == PEER_TCP:
             self.flush_tcp(slot, peer, conn)
@@ -516,10 +492,9 @@ cdef class Loop:
         self.stats[STAT_DROPPED] += 1
         self.server.close(slot)
 
-    cdef bint check_peers(self) noexcept nogil:
-        """Ends the connections that take too long to close; True when a write has waited for RESEND_MS."""
+    cdef bint has_stalled(self) noexcept nogil:
+        """True when a connection has had no answer to its writes for RESEND_MS."""
         cdef bint is_stalled = False
-        cdef uint64_t outstanding = 0
         cdef connection_t *conn
         cdef peer_t *peer
         cdef int32_t slot
@@ -529,12 +504,7 @@ cdef class Loop:
                 continue
             conn = self.server.at(slot)
             if conn.state == CONNECTION_CLOSING:
-                if peer.closing_since_ms == 0:
-                    peer.closing_since_ms = self.now_ms
-                elif self.now_ms - peer.closing_since_ms > CLOSING_MS_MAX:
-                    self.drop(slot)
                 continue
-            outstanding += conn.sent_serial - conn.answered_serial
             if conn.sent_serial == conn.answered_serial and conn.state != CONNECTION_WAITING:
                 peer.stalled_since_ms = 0
             elif peer.stalled_since_ms == 0 or peer.stalled_serial != conn.answered_serial:
@@ -542,9 +512,22 @@ cdef class Loop:
                 peer.stalled_serial = conn.answered_serial
             elif self.now_ms - peer.stalled_since_ms >= RESEND_MS:
                 is_stalled = True
-        self.stats[STAT_OUTSTANDING] = outstanding
-        self.stats[STAT_WATCHES] = watches_count(self.server.watches)
         return is_stalled
+
+    cdef void publish(self) noexcept nogil:
+        """Brings the counters that are kept elsewhere up to date in the stats page."""
+        cdef Server server = self.server
+        self.stats[STAT_COMMITS] = self.link.commit_count
+        self.stats[STAT_ENTRIES] = self.link.entry_count
+        self.stats[STAT_RESENDS] = self.link.resend_count
+        self.stats[STAT_WATCHES] = watches_count(server.watches)
+        self.stats[STAT_RECEIVED] = server.received
+        self.stats[STAT_SENT] = server.replied
+        self.stats[STAT_OUTSTANDING] = server.outstanding
+        self.stats[STAT_LATENCY_COUNT] = server.latency.count
+        self.stats[STAT_LATENCY_MS_TOTAL] = server.latency.total_ms
+        self.stats[STAT_LATENCY_MS_MIN] = server.latency.min_ms
+        self.stats[STAT_LATENCY_MS_MAX] = server.latency.max_ms
 
 
 cdef bint is_answered(connection_t *conn) noexcept nogil:
