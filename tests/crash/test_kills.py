@@ -1,9 +1,9 @@
 """Goal: nothing acknowledged is lost and nothing is done twice, whatever is killed, and however often.
 
 Method: three real nodes on a real disk.  Two writers over ZooKeeper's protocol (kazoo) and two over the native one keep
-writing and note each acknowledgement.  Twenty times in a row a leader, a follower, a worker or everything is killed with
-SIGKILL in mid-write and started again.  At the end each writer's notes are held against the tree, read at every node, and
-the digests of all nodes must be equal."""
+writing and note each acknowledgement.  Twenty times in a row a leader, a follower, a worker or everything is killed
+with SIGKILL in mid-write and started again.  At the end each writer's notes are held against the tree, read at every
+node, and the digests of all nodes must be equal."""
 
 import contextlib
 from collections.abc import Iterator

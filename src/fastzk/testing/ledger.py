@@ -106,8 +106,8 @@ class Writer(threading.Thread):
             found.append(f"{self.name}: the counter's versions do not rise: {self.versions}")
         if not len(self.versions) <= counter_version <= len(self.versions) + self.uncertain_sets:
             found.append(
-                f"{self.name}: the counter is at version {counter_version}, with {len(self.versions)} sets acknowledged "
-                f"and {self.uncertain_sets} uncertain"
+                f"{self.name}: the counter is at version {counter_version}, "
+                f"with {len(self.versions)} sets acknowledged and {self.uncertain_sets} uncertain"
             )
         return found
 
