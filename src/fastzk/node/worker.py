@@ -14,7 +14,6 @@ import logging
 import os
 import platform
 import resource
-import select
 import signal
 import socket
 import struct
@@ -268,11 +267,12 @@ class Worker:
 
     def _answer_words(self) -> None:
         self._loop.hurry()  # the counters are to be of now
-        for slot, word in self._server.words():
-            self._server.answer_word(slot, words.answer(word, self._facts()))
-            logger.debug("worker %d was asked %s", self._config.worker, word.decode("ascii", "replace"))
+        asked = self._server.words()
+        facts = self._facts(has_clients=any(word == b"stat" for _, word in asked))
+        for slot, word in asked:
+            self._server.answer_word(slot, words.answer(word, facts))
 
-    def _facts(self) -> words.NodeFacts:
+    def _facts(self, has_clients: bool) -> words.NodeFacts:
         arena = self._arena.counters()
         role = self._status[3] if self._status else 0
         return words.NodeFacts(
@@ -286,7 +286,7 @@ class Worker:
             arena=arena,
             total=self._stats.total(),
             environment=_environment(),
-            clients=self._clients(),
+            clients=self._clients() if has_clients else (),
         )
 
     def _clients(self) -> list[words.ClientFacts]:

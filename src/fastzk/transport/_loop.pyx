@@ -516,18 +516,17 @@ cdef class Loop:
 
     cdef void publish(self) noexcept nogil:
         """Brings the counters that are kept elsewhere up to date in the stats page."""
-        cdef Server server = self.server
         self.stats[STAT_COMMITS] = self.link.commit_count
         self.stats[STAT_ENTRIES] = self.link.entry_count
         self.stats[STAT_RESENDS] = self.link.resend_count
-        self.stats[STAT_WATCHES] = watches_count(server.watches)
-        self.stats[STAT_RECEIVED] = server.received
-        self.stats[STAT_SENT] = server.replied
-        self.stats[STAT_OUTSTANDING] = server.outstanding
-        self.stats[STAT_LATENCY_COUNT] = server.latency.count
-        self.stats[STAT_LATENCY_MS_TOTAL] = server.latency.total_ms
-        self.stats[STAT_LATENCY_MS_MIN] = server.latency.min_ms
-        self.stats[STAT_LATENCY_MS_MAX] = server.latency.max_ms
+        self.stats[STAT_WATCHES] = watches_count(self.server.watches)
+        self.stats[STAT_RECEIVED] = self.server.received
+        self.stats[STAT_SENT] = self.server.replied
+        self.stats[STAT_OUTSTANDING] = self.server.outstanding
+        self.stats[STAT_LATENCY_COUNT] = self.server.latency.count
+        self.stats[STAT_LATENCY_MS_TOTAL] = self.server.latency.total_ms
+        self.stats[STAT_LATENCY_MS_MIN] = self.server.latency.min_ms
+        self.stats[STAT_LATENCY_MS_MAX] = self.server.latency.max_ms
 
 
 cdef bint is_answered(connection_t *conn) noexcept nogil:
