@@ -1,0 +1,76 @@
+"""Every limit of fastzk, with its reason.  Sizes in bytes, times in milliseconds, unless the name says otherwise.
+
+Rule: nothing grows without one of these (a queue, a buffer, a batch, a loop)."""
+
+# What a client may send in one frame, as ZooKeeper's jute.maxbuffer.
+FRAME_BYTES_MAX = 0xFFFFF
+
+# A path; ZooKeeper has no limit of its own, and znode_t stores sizes in 16 bits.
+PATH_BYTES_MAX = 4096
+
+# Replies that a client has not read; beyond it the client is cut off, so that one cannot eat the node's memory.
+OUTPUT_BYTES_MAX = 64 << 20
+
+# Client connections of one worker: slots are 16-byte pointers, and each has a file descriptor.
+CONNECTIONS_MAX = 65536
+
+# The arena's reservation: what 32-bit refs of 16-byte granules reach.  Untouched pages cost nothing.
+ARENA_BYTES = 64 << 30
+
+# One block: large enough that its overhead vanishes, small enough that a lost one is cheap to send again.
+BLOCK_BYTES_MAX = 4 << 20
+
+# Blocks the leader has handed to its log thread and not seen synced.  Two: one is being synced while the next waits, so the
+# disk never idles; more would only make the blocks smaller.
+BLOCKS_IN_FLIGHT_MAX = 2
+
+# Requests a leader holds that are in no block yet; beyond it new ones are dropped and their workers send them again.
+PENDING_BYTES_MAX = 256 << 20
+
+# A log segment; a restart reads whole segments, a purge deletes them.
+SEGMENT_BYTES_MAX = 64 << 20
+
+# Of the log in memory while it is replayed.
+REPLAY_BYTES = 4 << 20
+
+# Messages drained from one socket in one turn, so that no source starves the others.
+MESSAGES_PER_TURN_MAX = 256
+
+# A message between nodes: an Append of several blocks.
+LINK_MESSAGE_BYTES_MAX = 32 << 20
+
+# Ensemble: beyond this a quorum's acknowledgements cost more than they protect.
+PEERS_MAX = 15
+WORKERS_MAX = 63
+
+# Raft's tick.  A silent leader is replaced after ELECTION_TICKS to twice as many (0.8 to 1.6 s); a killed one at once.
+TICK_MS = 50
+ELECTION_TICKS = 16
+HEARTBEAT_TICKS = 2
+
+# ZooKeeper's tickTime as its sample configuration has it; session timeouts are clamped to [2, 20] times it.
+TICK_TIME_MS = 2000
+SESSION_TIMEOUT_MS_MIN = 2 * TICK_TIME_MS
+SESSION_TIMEOUT_MS_MAX = 20 * TICK_TIME_MS
+
+# Without a leader for longer than this a node closes its clients: half the smallest session timeout, so that a client still
+# has as long to find a node that serves.
+LEADERLESS_MS_MAX = SESSION_TIMEOUT_MS_MIN // 2
+
+# The longest stretch between two turns that session time counts.  A process that was stopped for longer did not hear its
+# clients, so that time is not held against them.
+SESSION_STEP_MS_MAX = 500
+
+# ---- the client
+
+REPLY_BYTES_MAX = 64 << 20  # one reply, to our client: a listing of a million children fits; more is damage, not data
+
+SEND_BYTES_MAX = 1 << 20  # of requests in one message: larger messages gain nothing and delay the first request in them
+SEND_REQUESTS_MAX = 4096  # in one message: bounds how long the client's thread encodes before it listens again
+HANDSHAKE_BYTES_MAX = 1024  # a ConnectResponse is 37 bytes; what is larger does not speak our protocol
+PENDING_REQUESTS_MAX = 1 << 17  # queued or unanswered of one client; a caller beyond it waits for room
+READ_TRIES_MAX = 5  # a read that was lost with so many connections may be what breaks them: it fails
+BACKOFF_FIRST_S = 0.05  # pause after every host was tried in vain; doubles...
+BACKOFF_MAX_S = 2.0  # ... up to this: a restarted ensemble is found again soon, and not stormed
+CONNECT_S_MIN = 0.5  # for one host, however short the session's timeout: a far handshake takes so long
+FAREWELL_MS = 200  # a connection's last message may need so long to leave

@@ -1,0 +1,403 @@
+"""The engine: the one process of a node that decides.  It owns the consensus, the log and the arena (Z7).
+
+One loop.  A turn takes in what has arrived (workers, other nodes, the log thread, the clock), lets the consensus decide, does
+what it asked for, and sends what came of it.  Python runs per turn and per batch; entries are looked at by compiled code only.
+
+Life of a batch here:
+    workers' WRITES -> pending -> [leader: sealed into a block -> Peer.propose | follower: FORWARD to the leader | none: dropped]
+    Peer.ready(): hard state to disk -> ranges to the log thread -> messages to other nodes -> committed ranges to the machine
+    Machine.apply(block) -> items -> COMMIT to each worker
+
+Rules:
+  * Nothing leaves before what it promises is on disk (Z2): the vote is saved before messages are sent; the consensus itself
+    acknowledges only what the log thread has reported synced.
+  * Writes may be dropped at any point before they are in a block.  Their workers keep them, and send all that are unanswered
+    again when a new round begins: with a new leader, or when something was lost on the way.  A repeat is harmless (Z10).
+  * A failed write or sync of the log ends the process: it is never tried again, and nothing is acknowledged after it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import signal
+import time
+from array import array
+from dataclasses import dataclass
+from types import FrameType
+
+import zmq
+
+from fastzk import limits
+from fastzk._core.apply import Machine
+from fastzk._core.arena import Arena
+from fastzk._core.blocks import count_entries, make_entry, seal
+from fastzk._core.tree import format_tree
+from fastzk.config import NodeConfig
+from fastzk.node.workers import FOLLOWER, LEADER, LOOKING, READ, STANDALONE, TOUCH, WRITES, NodeStatus, WorkerLinks
+from fastzk.raft.messages import ProtocolError, Range
+from fastzk.raft.peer import Busy, EpochFull, NotLeader, Peer, Role
+from fastzk.state.expiry import ExpiryTable
+from fastzk.storage.disk import RealDisk
+from fastzk.storage.log import LogWriter, SegmentLog
+from fastzk.storage.shm import map_shared
+from fastzk.storage.vote import VoteFile
+from fastzk.transport.links import Links
+from fastzk.wire.ensemble import Forward, Resend, Touch, WireError, decode, encode
+
+OP_EPOCH = 0
+OP_CLOSE_SESSION = -11
+
+logger = logging.getLogger("fastzk.engine")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSetup:
+    """What the supervisor hands to the engine: file descriptors are inherited."""
+
+    config: NodeConfig
+    arena_fd: int
+    ensemble_fd: int  # listening; -1 for a standalone node
+    worker_address: str  # ipc://...
+    ready_fd: int  # one line is written to it when the node serves
+
+
+class Engine:
+    """The engine of one node."""
+
+    def __init__(self, setup: EngineSetup) -> None:
+        config = setup.config
+        self._config = config
+        self._ready_fd = setup.ready_fd
+        self._is_ending = False
+        disk = RealDisk()
+        self._log = SegmentLog.open(disk, str(config.data_dir / "log"))
+        if self._log.cut is not None:
+            logger.warning("%s", self._log.cut)
+        self._vote = VoteFile(disk, str(config.data_dir))
+        self._writer = LogWriter(self._log)
+        arena = Arena.create(map_shared(setup.arena_fd, limits.ARENA_BYTES, is_writable=True))
+        format_tree(arena)
+        self._machine = Machine(arena, config.node_id)
+        epoch, vote = self._vote.load()
+        self._peer = Peer(
+            config.node_id,
+            config.voters,
+            log=self._log,
+            epoch=epoch,
+            vote=vote or None,
+            election_ticks=limits.ELECTION_TICKS,
+            heartbeat_ticks=limits.HEARTBEAT_TICKS,
+            random=random.Random(int.from_bytes(os.urandom(8), "little")),
+        )
+        incarnation = int.from_bytes(os.urandom(8), "little")
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._workers = WorkerLinks(self._context, setup.worker_address, incarnation)
+        self._links = (
+            Links(self._context, config.node_id, config.peers, setup.ensemble_fd, incarnation) if config.peers else None
+        )
+        self._poller = zmq.Poller()
+        self._poller.register(self._workers.router, zmq.POLLIN)
+        self._poller.register(self._writer.fd, zmq.POLLIN)
+        for socket in self._links.sockets() if self._links else ():
+            self._poller.register(socket, zmq.POLLIN)
+
+        # Entries that are in no block yet, on the leader; on a follower they leave at the end of the turn.
+        self._pending: list[tuple[int, bytes]] = []  # (count, entries)
+        self._pending_bytes = 0
+        # Which of the consensus's cuts of the log the log thread knows of; goes back with each report.
+        self._generation = 0
+        # The leader's stamp; never falls.
+        self._time_ms = self._log.last_time_ms
+        # The round that holds; writes of older rounds are dropped, since their workers send them again in this one.
+        self._round = 1
+        self._is_round_due = False
+        self._told: tuple[NodeStatus, int] | None = None
+        self._is_serving = False
+        self._has_said_serving = False
+        self._told_zxid = 0
+        self._expiry = ExpiryTable(config.tick_time_ms // 4)
+        self._expiry_epoch = -1  # the epoch in which `expiry` was begun; it counts only in this one
+        # Session time: monotonic, but a stretch in which this process did not run counts as SESSION_STEP_MS_MAX at most.
+        self._session_ms = 0
+        self._now_ms = _monotonic_ms()
+        self._leader_seen_ms = self._now_ms
+        self._next_tick_ms = self._now_ms + limits.TICK_MS
+
+    def run(self) -> None:
+        """Turns until SIGTERM.  Raises LogFailed when the disk refuses, LogDamaged when it gives back something else."""
+        signal.signal(signal.SIGTERM, self._on_sigterm)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor says when to end
+        logger.info(
+            "node %d: log of %d entries, last zxid %#x, epoch %#x",
+            self._config.node_id,
+            self._log.last_index,
+            self._log.last_zxid,
+            self._peer.epoch,
+        )
+        while not self._is_ending:
+            self._turn()
+        logger.info("node %d ends at zxid %#x", self._config.node_id, self._machine.applied_zxid)
+        self._writer.close()
+        if self._links is not None:
+            self._links.close()
+        self._workers.close()
+        self._context.term()
+
+    def _on_sigterm(self, signum: int, frame: FrameType | None) -> None:
+        self._is_ending = True
+
+    # --- one turn
+
+    def _turn(self) -> None:
+        self._poller.poll(max(0, self._next_tick_ms - _monotonic_ms()))
+        self._advance_clock()
+        self._take_synced()
+        if self._links is not None:
+            self._hear_nodes(self._links)
+        self._hear_workers()
+        self._do_ready()
+        self._tell_status()
+        self._pass_on()
+        self._do_ready()
+        self._tell_commits()
+
+    def _advance_clock(self) -> None:
+        now_ms = _monotonic_ms()
+        self._session_ms += min(now_ms - self._now_ms, limits.SESSION_STEP_MS_MAX)
+        self._now_ms = now_ms
+        if now_ms < self._next_tick_ms:
+            return
+        # After a stretch in which it did not run (stopped, starved) a node must first hear what has arrived meanwhile, rather
+        # than believe that nobody spoke: it ticks once, not once for each tick it missed.
+        self._next_tick_ms = max(self._next_tick_ms + limits.TICK_MS, now_ms + limits.TICK_MS // 2)
+        self._peer.tick()
+        if self._is_round_due and self._peer.leader_id:
+            self._begin_round()
+        if self._expiry_epoch == self._peer.epoch and self._peer.role is Role.LEADER:
+            for session_id, attach_zxid in self._expiry.due(self._session_ms):
+                logger.info("session %#x expires", session_id)
+                self._add(make_entry(OP_CLOSE_SESSION, b"", session_id=session_id, attach_zxid=attach_zxid), 1)
+
+    def _take_synced(self) -> None:
+        done = self._writer.take_done()
+        if done is not None:
+            self._peer.synced(done.last_index, done.epoch, self._generation)
+
+    def _hear_nodes(self, links: Links) -> None:
+        links.watch()
+        for sender, parts in links.receive():
+            try:
+                message = decode(parts, sender)
+            except WireError as error:
+                links.complain(f"node {sender}", error)
+                continue
+            match message:
+                case Forward():
+                    if self._peer.role is Role.LEADER:
+                        self._add(message.entries, message.count)
+                case Touch():
+                    self._touch(message.session_ids)
+                case Resend():
+                    self._is_round_due = True
+                case _:
+                    try:
+                        self._peer.step(message)
+                    except ProtocolError as error:
+                        links.complain(f"node {sender}", error)
+        for node_id in links.take_lost():
+            if node_id == self._peer.leader_id:
+                self._is_round_due = True
+            self._peer.peer_lost(node_id)
+        for node_id in links.take_holes():
+            if self._peer.role is Role.LEADER:
+                links.send(node_id, encode(Resend()))
+
+    def _hear_workers(self) -> None:
+        for kind, number, count, round_, payload in self._workers.receive():
+            if kind == WRITES:
+                assert count_entries(payload, node_id=self._config.node_id, worker=number) == count, f"worker {number} miscounts"
+                if round_ == self._round:
+                    self._add(bytes(payload), count)
+            elif kind == TOUCH:
+                self._touch(bytes(payload))
+            elif kind == READ:
+                self._machine.read(bytes(payload))
+            else:
+                logger.error("worker %d sent a message of unknown kind %d", number, kind)
+        if self._workers.has_hole:
+            self._workers.has_hole = False
+            self._is_round_due = True
+        for number, is_here in self._workers.take_changes():
+            if is_here:
+                self._machine.add_worker(number)
+                self._workers.welcome(number, self._machine.applied_zxid)
+                if self._told is not None:
+                    self._workers.tell_status(number, self._told[0], self._round)
+            else:
+                self._machine.remove_worker(number)
+
+    def _add(self, entries: bytes, count: int) -> None:
+        if self._pending_bytes + len(entries) > limits.PENDING_BYTES_MAX:
+            self._is_round_due = True
+            return
+        self._pending.append((count, entries))
+        self._pending_bytes += len(entries)
+
+    def _take_pending(self) -> list[tuple[int, bytes]]:
+        """Entries for one block: as many of the batches that wait as fit, in order."""
+        number, size = 1, len(self._pending[0][1])
+        while number < len(self._pending) and size + len(self._pending[number][1]) <= limits.BLOCK_BYTES_MAX:
+            size += len(self._pending[number][1])
+            number += 1
+        taken, self._pending = self._pending[:number], self._pending[number:]
+        self._pending_bytes -= size
+        return taken
+
+    def _drop_pending(self) -> None:
+        self._pending = []
+        self._pending_bytes = 0
+
+    # --- passing writes on
+
+    def _pass_on(self) -> None:
+        if not self._pending:
+            return
+        leader_id = self._peer.leader_id
+        if self._peer.role is Role.LEADER:
+            while self._pending and self._writer.in_flight_count < limits.BLOCKS_IN_FLIGHT_MAX and self._propose():
+                self._do_ready()
+            return
+        if leader_id and self._links is not None:
+            for count, entries in self._pending:
+                if not self._links.send(leader_id, encode(Forward(count, entries))):
+                    self._is_round_due = True
+        self._drop_pending()  # without a leader: the round that the next one begins brings them back
+
+    def _propose(self) -> bool:
+        taken = self._take_pending()
+        try:
+            self._propose_block([entries for _, entries in taken], sum(count for count, _ in taken))
+        except Busy:
+            self._pending[:0] = taken
+            self._pending_bytes += sum(len(entries) for _, entries in taken)
+            return False
+        except (NotLeader, EpochFull):
+            self._drop_pending()
+            return False
+        return True
+
+    def _propose_block(self, entries: list[bytes], count: int) -> None:
+        time_ms = max(self._time_ms, time.time_ns() // 1_000_000)
+        block = seal(
+            entries,
+            count,
+            first_index=self._peer.next_index,
+            first_zxid=self._peer.next_zxid,
+            time_ms=time_ms,
+            previous=self._writer.queued_checksum,
+        )
+        self._peer.propose(count, block)
+        self._time_ms = time_ms
+
+    # --- what the consensus asks for
+
+    def _do_ready(self) -> None:
+        while (ready := self._peer.ready()) is not None:
+            if ready.hard_state is not None:
+                epoch, vote = ready.hard_state
+                self._vote.save(epoch, vote or 0)
+            if ready.truncate_after is not None:
+                logger.info("log is cut after entry %d: a newer leader has another history", ready.truncate_after)
+                self._writer.truncate_after(ready.truncate_after)
+            self._generation = ready.generation
+            self._writer.append(ready.append)
+            if self._links is not None:
+                for node_id, message in ready.messages:
+                    self._links.send(node_id, encode(message))
+            for batch in ready.committed:
+                self._apply(batch)
+                self._peer.applied(batch.last_index)
+            if ready.is_new_leader:
+                self._begin_epoch()
+        if self._peer.role is not Role.LEADER and self._expiry_epoch != -1:
+            self._expiry_epoch = -1
+
+    def _begin_epoch(self) -> None:
+        logger.info("node %d leads epoch %#x", self._config.node_id, self._peer.epoch)
+        self._drop_pending()
+        self._propose_block([make_entry(OP_EPOCH, b"")], 1)
+
+    def _apply(self, batch: Range) -> None:
+        self._machine.apply(batch.payload)
+        self._time_ms = max(self._time_ms, self._machine.applied_time_ms)
+        changes = self._machine.take_session_changes()
+        if self._peer.role is not Role.LEADER:
+            return
+        if self._expiry_epoch == self._peer.epoch:
+            for kind, session_id, attach_zxid, timeout_ms in changes:
+                if kind == "closed":
+                    self._expiry.remove(session_id)
+                else:
+                    self._expiry.put(session_id, attach_zxid, timeout_ms, self._session_ms)
+        elif batch.epoch == self._peer.epoch:
+            self._expiry.begin(self._machine.sessions(), self._session_ms)
+            self._expiry_epoch = self._peer.epoch
+
+    def _touch(self, session_ids: bytes) -> None:
+        if self._peer.role is Role.LEADER:
+            self._expiry.touch(array("Q", session_ids), self._session_ms)
+        elif self._peer.leader_id and self._links is not None:
+            self._links.send(self._peer.leader_id, encode(Touch(session_ids)))
+
+    # --- what workers are told
+
+    def _tell_status(self) -> None:
+        peer = self._peer
+        leader_id = peer.leader_id or 0
+        if leader_id:
+            self._leader_seen_ms = self._now_ms
+            if self._machine.applied_zxid >> 32 == peer.epoch:
+                self._is_serving = True
+        elif self._now_ms - self._leader_seen_ms > limits.LEADERLESS_MS_MAX:
+            self._is_serving = False
+        if not self._config.peers:
+            role = STANDALONE
+        elif peer.role is Role.LEADER:
+            role = LEADER
+        else:
+            role = FOLLOWER if leader_id else LOOKING
+        status = NodeStatus(peer.epoch, leader_id, role, self._is_serving)
+        if self._told is not None:
+            old = self._told[0]
+            if status == old and self._told[1] == self._round:
+                return
+            if leader_id and (leader_id, peer.epoch) != (old.leader_id, old.epoch):
+                self._begin_round()
+            if status.is_serving != old.is_serving:
+                logger.info("node %d %s clients", self._config.node_id, "serves" if status.is_serving else "no longer serves")
+        self._told = (status, self._round)
+        for number in self._workers.numbers:
+            self._workers.tell_status(number, status, self._round)
+
+    def _begin_round(self) -> None:
+        self._round += 1
+        logger.debug("round %d: unanswered writes are sent again", self._round)
+        self._is_round_due = False
+
+    def _tell_commits(self) -> None:
+        zxid = self._machine.applied_zxid
+        for number in self._workers.numbers:
+            items = self._machine.take_items(number)
+            if items or zxid != self._told_zxid:
+                self._workers.commit(number, items, zxid)
+        self._told_zxid = zxid
+        if not self._has_said_serving and self._is_serving and len(self._workers.numbers) >= self._config.workers:
+            self._has_said_serving = True
+            status = self._told[0] if self._told else None
+            mode = {LEADER: "leader", FOLLOWER: "follower", STANDALONE: "standalone"}.get(status.role if status else 0, "looking")
+            os.write(self._ready_fd, f"{mode}, epoch {self._peer.epoch:#x}, zxid {zxid:#x}\n".encode())
+
+
+def _monotonic_ms() -> int:
+    return time.monotonic_ns() // 1_000_000

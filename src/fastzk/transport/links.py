@@ -1,0 +1,167 @@
+"""The links between this node's engine and the other nodes' engines, over ZeroMQ.
+
+Each node binds one ROUTER and connects one DEALER to every other node; what it says goes out through its DEALER, what it hears
+comes in through its ROUTER.  Each message begins with a head part:
+
+    u16 magic 'fz'   u8 version   u8 spare   u32 sender   u64 incarnation   u64 sequence        (little-endian, 24 bytes)
+
+ZeroMQ reconnects by itself and may then lose messages, or deliver late ones: `incarnation` is random per process start and
+`sequence` counts 1, 2, 3... per link, so a hole is seen (`holes`) and an echo of an older life is dropped.  Raft needs neither;
+forwarded writes do, to be sent again at once rather than after a timeout.
+Rule: nothing waits here.  A message to a node that is not connected, or is too far behind, is dropped: ZMQ_IMMEDIATE keeps none
+for later, and the consensus above repeats what matters.
+Rule: routing ids are not trusted, the head is; who may connect is limited by the loopback rule (config.py)."""
+
+from __future__ import annotations
+
+import logging
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import zmq
+import zmq.utils.monitor
+
+from fastzk import limits
+from fastzk.config import Address
+
+HEAD = struct.Struct("<HBBIQQ")
+MAGIC = 0x7A66
+VERSION = 1
+
+logger = logging.getLogger("fastzk.links")
+
+
+@dataclass(slots=True)
+class _Inbound:
+    incarnation: int = 0
+    sequence: int = 0
+    retired: list[int] = field(default_factory=list)  # incarnations that were replaced; a late echo of them is dropped
+
+
+class Links:
+    """All links of one node.  `socket_fd` is the listening socket of its ensemble address."""
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        node_id: int,
+        peers: Mapping[int, Address],
+        socket_fd: int,
+        incarnation: int,
+    ) -> None:
+        self._node_id = node_id
+        self._incarnation = incarnation
+        self._sequence = dict.fromkeys(peers, 0)
+        self._inbound = {peer: _Inbound() for peer in peers}
+        # Nodes whose link was closed by them since the last take_lost(): a killed process closes its sockets at once.
+        self._lost: dict[int, None] = {}
+        # Nodes from which a message is missing since the last take_holes().
+        self._holes: dict[int, None] = {}
+        self._complained = 0
+        self.router = context.socket(zmq.ROUTER)
+        self.router.setsockopt(zmq.LINGER, 0)
+        self.router.setsockopt(zmq.MAXMSGSIZE, limits.LINK_MESSAGE_BYTES_MAX)
+        self.router.setsockopt(zmq.HANDSHAKE_IVL, 5000)
+        self.router.setsockopt(zmq.RCVHWM, 10_000)
+        self.router.setsockopt(zmq.USE_FD, socket_fd)
+        self.router.bind(f"tcp://{peers[node_id]}")
+        self._dealers: dict[int, zmq.Socket[bytes]] = {}
+        self._monitors: dict[int, zmq.Socket[bytes]] = {}
+        for peer, address in peers.items():
+            if peer != node_id:
+                self._connect(context, peer, address)
+
+    def _connect(self, context: zmq.Context[zmq.Socket[bytes]], peer: int, address: Address) -> None:
+        dealer = context.socket(zmq.DEALER)
+        dealer.setsockopt(zmq.LINGER, 0)
+        dealer.setsockopt(zmq.IMMEDIATE, 1)
+        dealer.setsockopt(zmq.RECONNECT_IVL, 20)
+        dealer.setsockopt(zmq.RECONNECT_IVL_MAX, 200)
+        dealer.setsockopt(zmq.HANDSHAKE_IVL, 5000)
+        dealer.setsockopt(zmq.SNDHWM, 10_000)
+        self._monitors[peer] = dealer.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        dealer.connect(f"tcp://{address}")
+        self._dealers[peer] = dealer
+
+    def sockets(self) -> list[zmq.Socket[bytes]]:
+        """What to poll for input."""
+        return [self.router, *self._monitors.values()]
+
+    def send(self, peer: int, parts: Sequence[bytes]) -> bool:
+        """Sends to a node; False when the message was dropped because it cannot leave now."""
+        sequence = self._sequence[peer] + 1
+        head = HEAD.pack(MAGIC, VERSION, 0, self._node_id, self._incarnation, sequence)
+        try:
+            self._dealers[peer].send_multipart([head, *parts], zmq.NOBLOCK, copy=True)
+        except zmq.Again:
+            return False
+        self._sequence[peer] = sequence
+        return True
+
+    def receive(self) -> Iterator[tuple[int, list[bytes]]]:
+        """(sender, parts) of what has arrived, at most a turn's worth."""
+        for _ in range(limits.MESSAGES_PER_TURN_MAX):
+            try:
+                message = self.router.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            sender = self._accept(message)
+            if sender:
+                yield sender, message[2:]
+
+    def watch(self) -> None:
+        """Takes in what the monitors report: links that other nodes closed."""
+        for peer, monitor in self._monitors.items():
+            while int(monitor.get(zmq.EVENTS)) & zmq.POLLIN:
+                zmq.utils.monitor.recv_monitor_message(monitor, zmq.NOBLOCK)
+                self._lost[peer] = None
+
+    def take_lost(self) -> list[int]:
+        """Nodes that closed their link since the last call."""
+        lost = list(self._lost)
+        self._lost.clear()
+        return lost
+
+    def take_holes(self) -> list[int]:
+        """Nodes from which at least one message was lost since the last call."""
+        holes = list(self._holes)
+        self._holes.clear()
+        return holes
+
+    def close(self) -> None:
+        """Closes every socket; nothing more can be sent or received."""
+        for peer, dealer in self._dealers.items():
+            dealer.disable_monitor()
+            self._monitors[peer].close(linger=0)
+            dealer.close()
+        self.router.close()
+
+    def complain(self, sender: object, reason: object) -> None:
+        """Logs bytes that make no sense: the first ten, then each thousandth."""
+        self._complained += 1
+        if self._complained <= 10 or self._complained % 1000 == 0:
+            logger.warning("dropped a message on the ensemble port, from %s: %s (%d so far)", sender, reason, self._complained)
+
+    def _accept(self, message: Sequence[bytes]) -> int:
+        """The sender of a message whose head is good and new, else 0."""
+        if len(message) < 3 or len(message[1]) != HEAD.size:
+            self.complain("somebody", f"{len(message)} parts, and no head of {HEAD.size} bytes")
+            return 0
+        magic, version, _, sender, incarnation, sequence = HEAD.unpack(message[1])
+        inbound = self._inbound.get(sender)
+        if magic != MAGIC or version != VERSION or inbound is None or sender == self._node_id:
+            self.complain(f"node {sender}", f"magic {magic:#x}, version {version}: not a node of this ensemble and version")
+            return 0
+        if incarnation != inbound.incarnation:
+            if incarnation in inbound.retired:
+                return 0
+            if inbound.incarnation:
+                inbound.retired = [*inbound.retired[-63:], inbound.incarnation]
+            inbound.incarnation, inbound.sequence = incarnation, sequence - 1
+        if sequence <= inbound.sequence:
+            return 0
+        if sequence != inbound.sequence + 1:
+            self._holes[sender] = None
+        inbound.sequence = sequence
+        return int(sender)

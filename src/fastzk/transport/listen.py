@@ -1,0 +1,33 @@
+"""Listening sockets, opened once by the supervisor and shared by the processes it starts.
+
+So a port that is taken is found before anything is started, and a worker that is restarted finds its queue of connections."""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+from fastzk.config import Address, ConfigError
+
+BACKLOG = 1024
+
+
+def listen(address: Address, option: str) -> socket.socket:
+    """A non-blocking listening socket.  Raises ConfigError that says what is wrong and what to do."""
+    try:
+        family, _, _, _, where = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise ConfigError(f"{option} {address}: {error.strerror or error}") from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setblocking(False)
+        listener.bind(where)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            what = "the port is in use; stop the process that has it or choose another port"
+            raise ConfigError(f"{option} {address}: {what}") from error
+        raise ConfigError(f"{option} {address}: cannot listen there: {error.strerror}") from error
+    return listener
