@@ -3,6 +3,7 @@
 Method: real worker processes under an engine without a log (fastzk.testing.engine), whose thread is told to fall silent, to
 begin a new round or to leave a hole.  Clients are plain sockets.  Nothing sleeps: every wait is for a condition."""
 
+import contextlib
 import random
 import re
 import select
@@ -310,10 +311,11 @@ def test_native_requests(engine: TinyEngine) -> None:
 
 def test_a_native_goodbye_ends_the_connection_and_not_the_session(engine: TinyEngine) -> None:
     with Native(engine) as client:
+        before = engine.stats.worker(0)["native_connections"]
         response = client.connect()
-        assert engine.stats.worker(0)["native_connections"] == 1
+        assert engine.stats.worker(0)["native_connections"] == before + 1
         client.socket.send(b"")
-        wait_for(lambda: engine.stats.worker(0)["native_connections"] == 0)
+        wait_for(lambda: engine.stats.worker(0)["native_connections"] <= before)
         # The socket still stands, but what it now says begins a new connection, and this begins none.
         client.send(1, Exists("/", False))
         assert client.receive() == b""
@@ -343,7 +345,6 @@ def test_a_native_peer_cannot_choose_its_name(engine: TinyEngine) -> None:
 
 def test_a_native_client_that_is_gone_is_forgotten(engine: TinyEngine) -> None:
     """libzmq says nothing when a peer goes; the next thing that is sent to it does."""
-    wait_for(lambda: engine.stats.worker(0)["native_connections"] <= 2)
     with connected(engine) as other:
         with Native(engine) as client:
             client.connect()
@@ -480,8 +481,13 @@ def test_two_workers_share_the_ports(own_engine: TinyEngine) -> None:
     for number in (1, 2):
         engine.start_worker(number)
     wait_for(lambda: all(engine.stats.worker(place)["turns"] for place in (0, 1)))
-    clients = [connected(engine) for _ in range(40)]
-    natives = [Native(engine) for _ in range(40)]
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(connected(engine)) for _ in range(40)]
+        natives = [stack.enter_context(Native(engine)) for _ in range(40)]
+        share_ports(engine, clients, natives)
+
+
+def share_ports(engine: TinyEngine, clients: list[RawClient], natives: list[Native]) -> None:
     for native in natives:
         native.connect()
     counts = [engine.stats.worker(place) for place in (0, 1)]
@@ -492,8 +498,6 @@ def test_two_workers_share_the_ports(own_engine: TinyEngine) -> None:
     natives[0].send(1, create("/shared"))
     assert {client.receive().event().path for client in clients} == {"/shared"}
     assert "Connections: 81\n" in ask(engine, b"srvr")
-    for closing in (*clients, *natives):
-        closing.__exit__(None, None, None)
 
 
 def test_kazoo_keeps_its_session_when_a_worker_is_killed(own_engine: TinyEngine) -> None:
