@@ -20,11 +20,11 @@ from types import TracebackType
 
 import zmq
 
-from fastzk.config import Address
 from fastzk._core.apply import Machine
 from fastzk._core.arena import Arena
 from fastzk._core.blocks import block_checksum, make_entry, seal
 from fastzk._core.tree import format_tree
+from fastzk.config import Address
 from fastzk.node.stats import STATS_BYTES, StatsPage
 from fastzk.node.worker import WorkerConfig, run_worker
 from fastzk.node.workers import READ, STANDALONE, TOUCH, WRITES, NodeStatus, WorkerLinks

@@ -113,7 +113,7 @@ class Links:
     def watch(self) -> None:
         """Takes in what the monitors report: links that other nodes closed."""
         for peer, monitor in self._monitors.items():
-            while monitor.get(zmq.EVENTS) & zmq.POLLIN:
+            while int(monitor.get(zmq.EVENTS)) & zmq.POLLIN:
                 zmq.utils.monitor.recv_monitor_message(monitor, zmq.NOBLOCK)
                 self._lost[peer] = None
 
