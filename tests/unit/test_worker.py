@@ -4,6 +4,7 @@ Method: real worker processes under an engine without a log (fastzk.testing.engi
 begin a new round or to leave a hole.  Clients are plain sockets.  Nothing sleeps: every wait is for a condition."""
 
 import contextlib
+import itertools
 import random
 import re
 import select
@@ -120,7 +121,7 @@ def test_ten_thousand_requests_cut_anywhere(engine: TinyEngine) -> None:
         replies = [client.receive() for _ in requests]
         sender.join()
     assert [reply.xid for reply in replies] == list(range(1, len(requests) + 1))
-    assert all(earlier.zxid <= later.zxid for earlier, later in zip(replies, replies[1:], strict=False))
+    assert all(earlier.zxid <= later.zxid for earlier, later in itertools.pairwise(replies))
     assert {reply.err for reply in replies} == {0, -101, -110}
     assert replies[-1].err == 0
 
@@ -136,9 +137,7 @@ def test_a_client_that_reads_nothing_is_not_read_from_and_hinders_nobody(engine:
             if not rest:
                 first = xid
                 xid += 1000
-                rest = b"".join(
-                    frames.frame(records.RequestHeader(number, 4).encode() + request) for number in range(first, xid)
-                )
+                rest = b"".join(frames.frame(records.RequestHeader(number, 4).encode() + request) for number in range(first, xid))
             rest = rest[lazy_socket.send(rest) :]
             assert busy.call(Exists("/lazy", False)).err == 0
             assert xid < 5_000_000, "the worker takes in whatever it is sent"
@@ -524,7 +523,7 @@ def test_kazoo_keeps_its_session_when_a_worker_is_killed(own_engine: TinyEngine)
 
 
 def _handled(pid: int) -> str:
-    """"SigCgt" once the process handles SIGTERM."""
+    """The line SigCgt of the process's status once it handles SIGTERM, else nothing."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("SigCgt") and int(line.split()[1], 16) >> 14 & 1:
             return line

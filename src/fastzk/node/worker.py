@@ -305,9 +305,7 @@ class Worker:
                 continue  # it has gone meanwhile
             finally:
                 peer.close()
-            clients.append(
-                words.ClientFacts(address, port, connection["queued"], connection["received"], connection["sent"])
-            )
+            clients.append(words.ClientFacts(address, port, connection["queued"], connection["received"], connection["sent"]))
         return clients
 
 
