@@ -29,6 +29,7 @@ from fastzk.storage._tail cimport (
 from libc.errno cimport EINTR, errno
 from libc.stdint cimport uint64_t
 from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
 
 
 cdef extern from "<pthread.h>" nogil:
@@ -62,6 +63,14 @@ cdef extern from "<sys/eventfd.h>" nogil:
         EFD_CLOEXEC
         EFD_NONBLOCK
     int eventfd(unsigned int value, int flags)
+
+cdef extern from "<poll.h>" nogil:
+    struct pollfd:
+        int fd
+        short events
+    enum:
+        POLLIN
+    int poll(pollfd *files, unsigned long count, int timeout_ms)
 
 cdef extern from "<unistd.h>" nogil:
     int c_close "close"(int fd)
@@ -160,7 +169,7 @@ cdef op_t *execute(tail_t *tail, op_t *op) noexcept nogil:
 
 
 cdef op_t *write_batch(tail_t *tail, op_t *first) noexcept nogil:
-    cdef const block_t *block
+    cdef block_t block          # a copy of the head: a peer's message need not be aligned
     cdef op_t *op = first
     cdef op_t *last = NULL
     cdef end_t end
@@ -171,7 +180,7 @@ cdef op_t *write_batch(tail_t *tail, op_t *first) noexcept nogil:
     end = tail.end
     offset = tail.offset + MARK_SIZE
     while op != NULL and op.kind == OP_APPEND and count < BATCH_BLOCKS_MAX:
-        block = <const block_t *>op.payload.buf
+        memcpy(&block, op.payload.buf, sizeof(block_t))
         block_size = <uint64_t>op.payload.len
         if count and (size + block_size > BATCH_BYTES_MAX or offset + block_size > tail.segment_bytes_max):
             break
@@ -376,6 +385,15 @@ cdef class Appender:
         finally:
             ops_free(first)
         return finished, syncs, sync_ns
+
+    def wait(self):
+        """Returns when take() or error has something new to say."""
+        cdef pollfd waited
+        waited.fd = self.fd
+        waited.events = POLLIN
+        with nogil:
+            while poll(&waited, 1, -1) < 0 and errno == EINTR:
+                pass
 
     @property
     def error(self):
