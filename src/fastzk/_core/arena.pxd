@@ -46,7 +46,7 @@ ctypedef struct arena_t:
     uint64_t heap_offset
     # Copy-on-write for snapshots; none is being taken while saved_pages is NULL.
     char **saved_pages          # of each page below pinned_used: its copy as of the pin, or NULL when not yet changed
-    uint64_t pinned_used        # bytes; `used` at the pin: pages above are not part of it
+    uint64_t pinned_used        # bytes; `used` at the pin, up to the end of its page: pages above are not part of it
     uint64_t saved_count
 
 

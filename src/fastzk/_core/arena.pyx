@@ -13,6 +13,7 @@ bytes in steps of 16, then four steps to each doubling up to 4 MiB, then powers 
 class's free list, last in first out, threaded through the blocks' first four bytes, else from the top of the heap.
 Blocks are neither split nor joined.  docs/internals/arena.md tells why all this is so."""
 
+cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from fastzk._core.layout cimport (
     ARENA_MAGIC,
@@ -46,6 +47,7 @@ FZ_ASSERT(SMALL_CLASSES + MEDIUM_CLASSES + LARGE_BITS - MEDIUM_BITS <= SIZE_CLAS
 FZ_ASSERT(sizeof(arena_header_t) <= PAGE)
 
 
+@cython.no_gc_clear                              # the buffer's owner must not be let go before the buffer is
 cdef class Arena:
     """One memory region as an arena.  Made by `Arena.create` or `Arena.open`; keeps the region's buffer until it goes."""
 
@@ -336,9 +338,9 @@ cdef int arena_pin(arena_t *a) except -1:
     """Raises RuntimeError when the arena is pinned already, is not the writer's, or a write is going on."""
     if a.saved_pages != NULL or not a.is_writer or a.header.sequence & 1:
         raise RuntimeError("an arena is pinned by its writer, once at a time and between writes")
-    a.pinned_used = a.header.used
+    a.pinned_used = page_up(a.header.used)       # so that blocks given out later on the last page are noticed too
     a.saved_count = 0
-    a.saved_pages = <char **>calloc(page_up(a.pinned_used) // PAGE, sizeof(char *))
+    a.saved_pages = <char **>calloc(a.pinned_used // PAGE, sizeof(char *))
     if a.saved_pages == NULL:
         raise MemoryError("no memory for the table of pinned pages")
     return 0
@@ -349,7 +351,7 @@ cdef void arena_unpin(arena_t *a) noexcept:
     if a.saved_pages == NULL:
         return
     if a.saved_count:
-        for page in range(page_up(a.pinned_used) // PAGE):
+        for page in range(a.pinned_used // PAGE):
             free(a.saved_pages[page])
     free(a.saved_pages)
     a.saved_pages = NULL
@@ -359,7 +361,7 @@ cdef void arena_unpin(arena_t *a) noexcept:
 
 cdef const char *arena_pinned_page(arena_t *a, uint64_t page) noexcept nogil:
     """NULL when the arena is not pinned or the page is not part of it.  Lent until the next write."""
-    if a.saved_pages == NULL or page >= page_up(a.pinned_used) // PAGE:
+    if a.saved_pages == NULL or page >= a.pinned_used // PAGE:
         return NULL
     return a.saved_pages[page] if a.saved_pages[page] != NULL else a.base + page * PAGE
 

@@ -66,13 +66,15 @@ cdef void connection_greet(connection_t *c, const char *password) noexcept nogil
     cdef char zeros[PASSWORD_SIZE]
     cdef bint is_refused = password == NULL
     cdef char read_only = 0
-    memset(zeros, 0, PASSWORD_SIZE)
+    if is_refused:
+        memset(zeros, 0, PASSWORD_SIZE)
+        password = &zeros[0]
     buffer_be32(&c.output, 37 if c.has_read_only else 36)
     buffer_be32(&c.output, 0)
     buffer_be32(&c.output, 0 if is_refused else c.timeout_ms)
     buffer_be64(&c.output, 0 if is_refused else c.session_id)
     buffer_be32(&c.output, PASSWORD_SIZE)
-    buffer_append(&c.output, zeros if is_refused else password, PASSWORD_SIZE)
+    buffer_append(&c.output, password, PASSWORD_SIZE)
     if c.has_read_only:
         buffer_append(&c.output, &read_only, 1)
 

@@ -16,7 +16,7 @@ from fastzk._core.connection cimport (
     AGAIN_NONE, AGAIN_READY, AGAIN_STARVED, connection_answer, connection_backlog, connection_event, connection_greet,
     connection_release, connection_shrink)
 from fastzk._core.handshake cimport (
-    FOUND_NOT, FOUND_WRONG, HANDSHAKE_SIZE_MAX, PASSWORD_SIZE, handshake_decode, handshake_t, is_http, is_word,
+    FOUND, FOUND_WRONG, HANDSHAKE_SIZE_MAX, PASSWORD_SIZE, handshake_decode, handshake_t, is_http, is_word,
     session_check)
 from fastzk._core.jute cimport jute_bool, jute_bytes, jute_over, jute_t
 from fastzk._core.layout cimport (
@@ -300,7 +300,7 @@ cdef class Server:
             session_id = (<uint64_t>self.node_id << 56) | (self.next_session_id & <uint64_t>0x00ffffffffffffff)
             self.next_session_id += WORKERS_APART
             if (session_id and session_id != <uint64_t>1 << 63 and not self.has_session(session_id)
-                    and session_check(&self.arena.arena, session_id, NULL) == FOUND_NOT):
+                    and session_check(&self.arena.arena, session_id, NULL) != FOUND):
                 return session_id
 
     cdef bint request(self, connection_t *c, int32_t slot, const char *frame, size_t size) noexcept nogil:

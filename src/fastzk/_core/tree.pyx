@@ -620,6 +620,7 @@ cdef int tree_data(arena_t *a, const znode_t *znode, buffer_t *out) noexcept nog
 cdef int tree_children(arena_t *a, const znode_t *znode, uint64_t sequence, buffer_t *out) noexcept nogil:
     cdef uint32_t count = peek32(&znode.child_count)
     cdef ref_t list_ref = peek32(&znode.children)
+    cdef ref_t parent = <ref_t>((<uint64_t>(<const char *>znode - a.base)) // GRANULE)
     cdef const child_list_t *siblings
     cdef const znode_t *child
     cdef uint32_t size
@@ -644,7 +645,9 @@ cdef int tree_children(arena_t *a, const znode_t *znode, uint64_t sequence, buff
             return -1
         size = peek16(&child.path_size)
         name = peek16(&child.name_offset)
-        if name > size or arena_see(a, ref, ZNODE_HEAD + size) == NULL:
+        # With its parent and place checked no block counts twice: what is appended is never larger than the heap.
+        if (peek32(&child.parent) != parent or peek32(&child.sibling) != i or name > size
+                or arena_see(a, ref, ZNODE_HEAD + <uint64_t>size) == NULL):
             return -1
         buffer_be32(out, size - name)
         buffer_append(out, child.path + name, size - name)

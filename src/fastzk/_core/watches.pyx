@@ -12,6 +12,7 @@ Rule: no record of a path without a watch.  Rule: nothing is allocated while fir
 lack of memory.  Rule: the hash of a path is seeded, so no client can choose paths that meet in one bucket."""
 
 from fastzk._core.layout cimport FZ_ASSERT, hash_bytes, mix64
+from fastzk._core.paths cimport PATH_SIZE_MAX
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memset
@@ -20,7 +21,6 @@ cdef enum:
     CHUNK_WATCHES = 1024
     SLAB_BYTES = 65536
     PATH_HEAD = 18              # where watched_path_t.text begins
-    PATH_SIZE_MAX = 65535       # a znode's path has 16 bits of size
     BUCKETS_FIRST = 64
     PER_BUCKET_MAX = 2
     CONNECTION_MAX = 0x7ffffffe

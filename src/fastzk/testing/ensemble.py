@@ -99,6 +99,21 @@ def processes_of(session: int) -> list[int]:
     return sorted(found)
 
 
+def process_name(pid: int) -> str:
+    """What a process calls itself; empty when it is gone."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return ""
+
+
+def memory_bytes(pid: int) -> tuple[int, int]:
+    """Resident memory, and the peak of the address space; zeros when the process is gone."""
+    with contextlib.suppress(OSError):
+        lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+        return int(lines["VmRSS"].split()[0]) << 10, int(lines["VmPeak"].split()[0]) << 10
+    return 0, 0
+
+
 def node_command() -> list[str]:
     """How fastzk-node is started: as installed, or from the sources."""
     installed = Path(sys.executable).parent / "fastzk-node"
@@ -153,25 +168,20 @@ class Node:
         return processes_of(self.process.pid) if self.process else []
 
     def engine_pid(self) -> int:
-        """The process that has the log open."""
-        return next(pid for pid in self.pids()[1:] if self._has_data_open(pid))
+        """The process that decides.  Raises StopIteration when there is none."""
+        return next(pid for pid in self.pids() if process_name(pid).endswith("-engine"))
 
     def worker_pids(self) -> list[int]:
         """The processes that serve clients."""
-        return [pid for pid in self.pids()[1:] if not self._has_data_open(pid)]
-
-    def _has_data_open(self, pid: int) -> bool:
-        with contextlib.suppress(OSError):
-            return any(os.readlink(fd).startswith(f"{self.data_dir}/") for fd in Path(f"/proc/{pid}/fd").iterdir())
-        return False
+        return [pid for pid in self.pids() if "-worker" in process_name(pid)]
 
     def rss_bytes(self) -> int:
         """Resident memory of all its processes together; what they share counts for each."""
-        pages = 0
-        for pid in self.pids():
-            with contextlib.suppress(OSError):
-                pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
+        return sum(memory_bytes(pid)[0] for pid in self.pids())
+
+    def peak_bytes(self) -> int:
+        """The largest address space that any of its processes ever had: what was asked for, touched or not."""
+        return max(memory_bytes(pid)[1] for pid in self.pids())
 
     def kill9(self) -> None:
         """SIGKILL to every process of the node; returns when all are gone."""
