@@ -283,4 +283,6 @@ def compare_state(arena: Arena, machine: Machine, model: Model) -> None:
     assert machine.counts["znodes"] == len(model.znodes)
     assert machine.counts["ephemerals"] == sum(znode.owner != 0 for znode in model.znodes.values())
     assert machine.counts["sessions"] == len(model.sessions)
+    open_acl = ((31, b"world", b"anyone"),)
+    assert machine.counts["acls"] == len({open_acl, *(znode.acl for znode in model.znodes.values())})
     assert machine.digest == digest(arena)

@@ -94,6 +94,7 @@ def test_a_session_from_create_to_close() -> None:
         Item(items.SESSION, new_zxid, session_id=SESSION_ID, attach_zxid=new_zxid),
     ]
     assert story.apply([entry(ATTACH_SESSION, new_body, serial=78)]) == []  # a repeat
+    assert story.machine.sessions() == [(SESSION_ID, new_zxid, 5000)]
 
     zxid = story.zxid
     assert story.apply([entry(CLOSE_SESSION, attach_zxid=new_zxid, serial=1)]) == [
