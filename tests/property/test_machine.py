@@ -220,7 +220,7 @@ def new_machine(node_id: int) -> tuple[Arena, Machine]:
     return arena, Machine(arena, node_id)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     commands=COMMANDS,
     cuts=st.lists(st.integers(1, 30), max_size=40),
