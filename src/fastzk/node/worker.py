@@ -32,6 +32,7 @@ from fastzk.node.stats import StatsPage
 from fastzk.storage.shm import map_shared
 from fastzk.transport import _loop
 from fastzk.transport._link import EngineLink, LinkError
+from fastzk.transport.links import ZMTP_3_ONLY
 
 LINK = struct.Struct("<HHIQQQQ")
 HELLO, WELCOME, TOUCH = 1, 2, 4
@@ -190,6 +191,7 @@ class Worker:
         router = self._context.socket(zmq.ROUTER)
         router.setsockopt(zmq.LINGER, 0)
         router.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        router.setsockopt_string(zmq.ZAP_DOMAIN, ZMTP_3_ONLY)
         router.setsockopt(zmq.MAXMSGSIZE, CLIENT_MESSAGE_BYTES_MAX)
         router.setsockopt(zmq.HANDSHAKE_IVL, 10_000)
         router.setsockopt(zmq.HEARTBEAT_IVL, 10_000)  # else a machine that vanished keeps its connection for hours
