@@ -1,4 +1,6 @@
-"""Every limit of fastzk, with its reason.  Sizes in bytes, times in milliseconds, unless the name says otherwise."""
+"""Every limit of fastzk, with its reason.  Sizes in bytes, times in milliseconds, unless the name says otherwise.
+
+Rule: nothing grows without one of these (a queue, a buffer, a batch, a loop)."""
 
 # What a client may send in one frame, as ZooKeeper's jute.maxbuffer.
 FRAME_BYTES_MAX = 0xFFFFF
@@ -28,6 +30,9 @@ PENDING_BYTES_MAX = 256 << 20
 # A log segment; a restart reads whole segments, a purge deletes them.
 SEGMENT_BYTES_MAX = 64 << 20
 
+# Of the log in memory while it is replayed.
+REPLAY_BYTES = 4 << 20
+
 # Messages drained from one socket in one turn, so that no source starves the others.
 MESSAGES_PER_TURN_MAX = 256
 
@@ -55,3 +60,17 @@ LEADERLESS_MS_MAX = SESSION_TIMEOUT_MS_MIN // 2
 # The longest stretch between two turns that session time counts.  A process that was stopped for longer did not hear its
 # clients, so that time is not held against them.
 SESSION_STEP_MS_MAX = 500
+
+# ---- the client
+
+REPLY_BYTES_MAX = 64 << 20  # one reply, to our client: a listing of a million children fits; more is damage, not data
+
+SEND_BYTES_MAX = 1 << 20  # of requests in one message: larger messages gain nothing and delay the first request in them
+SEND_REQUESTS_MAX = 4096  # in one message: bounds how long the client's thread encodes before it listens again
+HANDSHAKE_BYTES_MAX = 1024  # a ConnectResponse is 37 bytes; what is larger does not speak our protocol
+PENDING_REQUESTS_MAX = 1 << 17  # queued or unanswered of one client; a caller beyond it waits for room
+READ_TRIES_MAX = 5  # a read that was lost with so many connections may be what breaks them: it fails
+BACKOFF_FIRST_S = 0.05  # pause after every host was tried in vain; doubles...
+BACKOFF_MAX_S = 2.0  # ... up to this: a restarted ensemble is found again soon, and not stormed
+CONNECT_S_MIN = 0.5  # for one host, however short the session's timeout: a far handshake takes so long
+FAREWELL_MS = 200  # a connection's last message may need so long to leave

@@ -2,22 +2,45 @@
 
 Deterministic: the same blocks give the same arena and results on every node, failures included."""
 
-from fastzk._core.arena cimport Arena
-from fastzk._core.layout cimport buffer_t, entry_t
+from fastzk._core.arena cimport Arena, arena_t
+from fastzk._core.items cimport outbox_t
+from fastzk._core.layout cimport buffer_t, entry_t, ref_t
+from fastzk._core.writes cimport moment_t, scratch_t
 from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t
 
 
-cdef struct worker_out_t:
-    uint16_t worker             # its number
-    buffer_t items              # what it will be told next
+cdef enum:
+    ENTRY_IGNORED = 1           # a repeat, or behind a hole: nothing was changed and nobody is told
+
+    SESSION_CREATED = 0
+    SESSION_ATTACHED = 1
+    SESSION_CLOSED = 2
+
+
+cdef struct session_change_t:   # what the leader's expiry table must know
+    uint64_t session_id
+    uint64_t attach_zxid
+    uint32_t timeout_ms
+    uint32_t kind               # SESSION_*
 
 
 cdef class Machine:
     """The replicated state machine over one arena; the arena's writer."""
     cdef Arena arena
-    cdef uint16_t node_id
-    cdef worker_out_t outs[64]  # of the workers attached now
-    cdef int out_count
-    cdef list session_changes   # of created, attached and ended sessions since they were last taken
+    cdef outbox_t out               # what the workers attached now will be told
+    cdef buffer_t session_changes   # session_change_t, since they were last taken
+    cdef scratch_t scratch
 
-    cdef int apply_entry(self, const entry_t *entry, uint64_t zxid, uint64_t index, int64_t time_ms) noexcept nogil
+    # Applies one entry.  Gives the operation's error code (0 is OK), or ENTRY_IGNORED.
+    cdef int apply_entry(self, const entry_t *entry, const moment_t *now) noexcept nogil
+    cdef int pass_by(self, arena_t *a, const entry_t *entry, const moment_t *now, int err) noexcept nogil
+    cdef int place_of(self, uint16_t worker) except -1
+    cdef int apply_create_session(self, arena_t *a, const entry_t *entry, const moment_t *now) noexcept nogil
+    cdef int apply_attach_session(self, arena_t *a, const entry_t *entry, const moment_t *now) noexcept nogil
+    cdef int apply_close_session(self, arena_t *a, ref_t session, const entry_t *entry,
+                                 const moment_t *now) noexcept nogil
+    cdef void session_changed(self, uint32_t kind, uint64_t session_id, uint64_t attach_zxid,
+                              uint32_t timeout_ms) noexcept nogil
+    cdef void answer_session(self, const entry_t *entry, const moment_t *now, uint32_t timeout_ms,
+                             const char *password) noexcept nogil
+    cdef void answer_read(self, buffer_t *items, const entry_t *entry) noexcept nogil

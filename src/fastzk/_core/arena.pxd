@@ -6,12 +6,31 @@ Reading (a worker):
         ... follow refs through arena_see(), copy what is needed, take a.header.applied_zxid ...
         if arena_read_valid(a, seq): break     # else all that was copied is worthless: drop it and go again
 Rule: between begin and valid nothing that was read is trusted: every ref goes through arena_see(), every loop is bounded,
-and every size is checked before it is copied by (Z8).
-Writing (the engine): arena_write_begin(a); change blocks through arena_change(); arena_write_end(a, zxid, index).
+and every size is taken by peek and checked before it is copied by (Z8).
+Writing (the engine): arena_write_begin(a); change blocks through arena_change(); arena_write_end(a, zxid, index, time_ms).
 Rule: a block is changed only through the pointer that arena_change() returned in the same write: it is the write barrier."""
 
-from fastzk._core.layout cimport arena_header_t, ref_t
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from cpython.buffer cimport Py_buffer
+from fastzk._core.layout cimport FZ_ASSERT, FZ_DEBUG, GRANULE, PAGE, arena_header_t, ref_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+
+cdef extern from "atomics.h" nogil:
+    uint16_t peek16(const uint16_t *at)
+    uint32_t peek32(const uint32_t *at)
+    uint64_t peek64(const uint64_t *at)
+    uint64_t peek64_acquire(const uint64_t *at)
+    void poke64_release(uint64_t *at, uint64_t value)
+    void poke64(uint64_t *at, uint64_t value)
+    void fence_acquire()
+    void fence_release()
+    void spin_pause()
+    void prefetch(const void *at)
+    uint32_t highest_bit(uint64_t value)
+
+
+cdef enum:
+    SPIN_TURNS_MAX = 512        # of a reader that finds the writer inside: some ten microseconds, longer than a write
 
 
 ctypedef struct arena_t:
@@ -19,9 +38,15 @@ ctypedef struct arena_t:
     arena_header_t *header      # = base
     uint64_t capacity           # bytes; from the header, checked at open
     uint8_t is_writer
+    # From the header, checked at open, so that a reader need not trust the header's own.
+    uint64_t index_offset
+    uint64_t index_capacity
+    uint64_t session_offset
+    uint64_t session_buckets
+    uint64_t heap_offset
     # Copy-on-write for snapshots; none is being taken while saved_pages is NULL.
     char **saved_pages          # of each page below pinned_used: its copy as of the pin, or NULL when not yet changed
-    uint64_t pinned_used        # bytes; `used` at the pin: pages above are not part of it
+    uint64_t pinned_used        # bytes; `used` at the pin, up to the end of its page: pages above are not part of it
     uint64_t saved_count
 
 
@@ -29,22 +54,80 @@ cdef class Arena:
     """A region (memfd, mmap or bytearray) as an arena.  Raises ValueError when it holds no arena of this version."""
     cdef arena_t arena
     cdef object _region         # keeps the memory alive
-    cdef Py_ssize_t _view_shape
+    cdef Py_buffer _view        # and in its place
+    cdef bint _is_open
+
+    cdef int _attach(self, object region, bint is_writer) except -1
+    cdef int _format(self) except -1
+    cdef int _adopt(self) except -1
 
 
 # Readers.  arena_read_begin gives an even sequence, or an odd one when the writer stayed inside for too long.
-cdef uint64_t arena_read_begin(arena_t *a) noexcept nogil
-cdef bint arena_read_valid(arena_t *a, uint64_t sequence) noexcept nogil
+cdef inline uint64_t arena_read_begin(arena_t *a) noexcept nogil:
+    cdef uint64_t sequence = peek64_acquire(&a.header.sequence)
+    cdef int turns = 0
+    while sequence & 1 and turns < SPIN_TURNS_MAX:
+        spin_pause()
+        turns += 1
+        sequence = peek64_acquire(&a.header.sequence)
+    return sequence
+
+
+cdef inline bint arena_read_valid(arena_t *a, uint64_t sequence) noexcept nogil:
+    fence_acquire()
+    return not sequence & 1 and peek64(&a.header.sequence) == sequence
+
+
 # The block at ref if [ref, ref + size) lies in the used heap, else NULL.
-cdef const void *arena_see(arena_t *a, ref_t ref, uint64_t size) noexcept nogil
+cdef inline const void *arena_see(arena_t *a, ref_t ref, uint64_t size) noexcept nogil:
+    cdef uint64_t offset = <uint64_t>ref * GRANULE
+    cdef uint64_t used = peek64(&a.header.used)
+    if used > a.capacity:
+        used = a.capacity
+    if offset < a.heap_offset or offset > used or size > used - offset:
+        return NULL
+    return a.base + offset
+
 
 # The writer.
 cdef void arena_write_begin(arena_t *a) noexcept nogil
 cdef void arena_write_end(arena_t *a, uint64_t zxid, uint64_t index, uint64_t time_ms) noexcept nogil
-cdef void *arena_change(arena_t *a, ref_t ref, uint64_t size) noexcept nogil
-cdef arena_header_t *arena_change_header(arena_t *a) noexcept nogil
-cdef ref_t *arena_change_bucket(arena_t *a, uint64_t bucket) noexcept nogil
-# A block of at least `size` bytes (0 when the arena is full); its size class; giving one back with the size it was asked for.
+
+
+cdef inline void arena_barrier(arena_t *a, uint64_t offset, uint64_t size) noexcept nogil:
+    """To be called before [offset, offset + size) is written to: keeps the pages that a snapshot still needs."""
+    if FZ_DEBUG:
+        FZ_ASSERT(a.is_writer and a.header.sequence & 1)
+    if a.saved_pages != NULL and offset < a.pinned_used:
+        arena_save(a, offset, size)
+
+
+cdef inline void *arena_change(arena_t *a, ref_t ref, uint64_t size) noexcept nogil:
+    cdef uint64_t offset = <uint64_t>ref * GRANULE
+    FZ_ASSERT(offset >= a.heap_offset and offset + size <= a.header.used)
+    arena_barrier(a, offset, size)
+    return a.base + offset
+
+
+cdef inline arena_header_t *arena_change_header(arena_t *a) noexcept nogil:
+    arena_barrier(a, 0, PAGE)
+    return a.header
+
+
+cdef inline ref_t *arena_change_bucket(arena_t *a, uint64_t bucket) noexcept nogil:
+    FZ_ASSERT(bucket < a.index_capacity)
+    arena_barrier(a, a.index_offset + bucket * sizeof(ref_t), sizeof(ref_t))
+    return <ref_t *>(a.base + a.index_offset) + bucket
+
+
+cdef inline ref_t *arena_change_session_bucket(arena_t *a, uint64_t bucket) noexcept nogil:
+    FZ_ASSERT(bucket < a.session_buckets)
+    arena_barrier(a, a.session_offset + bucket * sizeof(ref_t), sizeof(ref_t))
+    return <ref_t *>(a.base + a.session_offset) + bucket
+
+
+# A block of at least `size` bytes (0 when the arena is full); giving one back with the size it was asked for; the bytes a
+# block of that size really takes (0: no block is that large).
 cdef ref_t arena_alloc(arena_t *a, uint64_t size) noexcept nogil
 cdef void arena_free(arena_t *a, ref_t ref, uint64_t size) noexcept nogil
 cdef uint64_t arena_block_size(uint64_t size) noexcept nogil
@@ -53,3 +136,5 @@ cdef uint64_t arena_block_size(uint64_t size) noexcept nogil
 cdef int arena_pin(arena_t *a) except -1
 cdef void arena_unpin(arena_t *a) noexcept
 cdef const char *arena_pinned_page(arena_t *a, uint64_t page) noexcept nogil
+# Copies the pages that [offset, offset + size) touches and that are not copied yet.  Only arena_barrier calls it.
+cdef void arena_save(arena_t *a, uint64_t offset, uint64_t size) noexcept nogil

@@ -37,10 +37,12 @@ typedef struct {
 static inline size_t buffer_live(const buffer_t *b) { return b->size - b->start; }
 static inline char *buffer_begin(buffer_t *b) { return b->data + b->start; }
 
-/* Room for `more` bytes at the end; returns where they go.  Out of memory ends the process. */
+/* Room for `more` bytes at the end; returns where they go.  Out of memory ends the process.
+ * Live bytes move to the front only when at least as many have been consumed: a long queue that is filled and drained a
+ * little at a time would otherwise be moved as a whole for each little. */
 static inline char *buffer_room(buffer_t *b, size_t more) {
     if (__builtin_expect(b->size + more > b->capacity, 0)) {
-        if (b->start) {
+        if (b->start && b->start >= b->size - b->start) {
             memmove(b->data, b->data + b->start, b->size - b->start);
             b->size -= b->start;
             b->start = 0;

@@ -51,7 +51,7 @@ cdef inline bint jute_bool(jute_t *r) noexcept nogil:
         r.failed = True
         return False
     r.at += 1
-    return r.at[-1] != 0
+    return (r.at - 1)[0] != 0
 
 
 cdef inline const char *jute_bytes(jute_t *r, int32_t *size) noexcept nogil:

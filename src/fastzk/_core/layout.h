@@ -54,7 +54,7 @@ typedef struct {
     uint64_t heap_offset; /* bytes; blocks begin here */
 
     /* The readers' line: read by every reader, written once per write. */
-    uint64_t sequence __attribute__((aligned(64))); /* odd while the writer is inside */
+    uint64_t sequence; /* odd while the writer is inside */
     uint64_t applied_zxid;
     uint64_t used;        /* bytes; high-water mark: no ref at or above it is valid */
     uint64_t index_level; /* linear hashing: 2^level buckets, of which the first index_split are split */
@@ -65,7 +65,7 @@ typedef struct {
     uint64_t applied_time_ms;
 
     /* Counters, for people; consistent with applied_zxid under the sequence. */
-    uint64_t znode_count __attribute__((aligned(64)));
+    uint64_t znode_count;
     uint64_t ephemeral_count;
     uint64_t session_count;
     uint64_t data_bytes; /* paths and data, as ZooKeeper's approximate data size counts them */
@@ -74,9 +74,9 @@ typedef struct {
     uint64_t acl_count;
     uint64_t digest_spare;
 
-    ref_t free_blocks[SIZE_CLASSES] __attribute__((aligned(64))); /* first free block of each size class */
-    ref_t acl_buckets[256];                                        /* interned ACLs by hash */
-    ref_t first_session;                                           /* all sessions, newest first */
+    ref_t free_blocks[SIZE_CLASSES]; /* first free block of each size class */
+    ref_t acl_buckets[256];          /* interned ACLs by hash */
+    ref_t first_session;             /* all sessions, newest first */
 } arena_header_t;
 
 _Static_assert(sizeof(arena_header_t) <= PAGE, "the header is the first page");

@@ -6,20 +6,49 @@ Reader functions follow the reading rule of arena.pxd and may be called by the w
 that does not look right, which the caller's arena_read_valid then explains."""
 
 from fastzk._core.arena cimport arena_t
-from fastzk._core.layout cimport buffer_t, ref_t, session_t, znode_t
+from fastzk._core.layout cimport acl_t, buffer_t, ref_t, session_t, znode_t
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 
+cdef enum:
+    FLAG_EPHEMERAL = 1
+    FLAG_SEQUENTIAL = 2
+
+    PATH_SIZE_MAX = 65524       # a path and its sequence number are counted in 16 bits
+    SEQUENCE_SIZE_MAX = 11      # "-2147483648"
+    DATA_SIZE_MAX = 1 << 24     # so that a reader that misread a size copies no more than this in vain
+
+    # ZooKeeper's error codes, as far as the tree gives them.
+    ZK_OK = 0
+    ZK_SYSTEM_ERROR = -1
+    ZK_BAD_ARGUMENTS = -8
+    ZK_NO_NODE = -101
+    ZK_BAD_VERSION = -103
+    ZK_NO_CHILDREN_FOR_EPHEMERALS = -108
+    ZK_NODE_EXISTS = -110
+    ZK_NOT_EMPTY = -111
+    ZK_SESSION_EXPIRED = -112
+
+
+# True for the owner of a plain ephemeral: the session ids.  (0, a container's mark and a TTL's are not.)
+cdef inline bint is_session_id(uint64_t owner) noexcept nogil:
+    return owner != 0 and owner != <uint64_t>1 << 63 and owner >> 56 != 0xff
+
+
 # Flags of create: ephemeral 1, sequential 2.  When sequential, ten digits of the parent's child counter are appended to the path.
-# `made` receives the path (room for path_size + 11 bytes), made_size its size; owner is the session's id or 0.
-# Errors: NoNode (parent), NoChildrenForEphemerals, NodeExists; SystemError (-1) when the arena is full.
+# `made` receives the path (room for path_size + 11 bytes), made_size its size; owner is the session's id (looked at only
+# of an ephemeral).  acl is a reference the caller has taken by acl_intern: on 0 the znode has it, else the caller still has.
+# Errors: NoNode (parent), NoChildrenForEphemerals, NodeExists, SessionExpired (no such owner); SystemError (-1) when the
+# arena is full; BadArguments for a path without slash or name, or sizes above the limits.
 cdef int tree_create(arena_t *a, const char *path, uint32_t path_size, const char *data, uint32_t data_size, ref_t acl,
                      int32_t flags, uint64_t owner, uint64_t zxid, int64_t time_ms, char *made, uint32_t *made_size) noexcept nogil
-# Errors: NoNode, BadVersion, NotEmpty.  version -1 is any.
+# Errors: NoNode, BadVersion, NotEmpty; BadArguments for the root.  version -1 is any.  path may be the znode's own.
 cdef int tree_delete(arena_t *a, const char *path, uint32_t path_size, int32_t version, uint64_t zxid) noexcept nogil
 # Errors: NoNode, BadVersion; -1 when the arena is full.  data_size may be NULL_DATA.
 cdef int tree_set_data(arena_t *a, const char *path, uint32_t path_size, const char *data, uint32_t data_size,
                        int32_t version, uint64_t zxid, int64_t time_ms) noexcept nogil
+# Gives a znode another ACL and a higher aversion; takes over the caller's reference on 0.  Errors: NoNode, BadVersion (of aversion).
+cdef int tree_set_acl(arena_t *a, const char *path, uint32_t path_size, ref_t acl, int32_t version) noexcept nogil
 
 # Finds a znode (its ref, or 0), in O(1).  Both for readers and the writer.
 cdef ref_t tree_find(arena_t *a, const char *path, uint32_t path_size) noexcept nogil
@@ -34,18 +63,22 @@ cdef int tree_data(arena_t *a, const znode_t *znode, buffer_t *out) noexcept nog
 cdef int tree_children(arena_t *a, const znode_t *znode, uint64_t sequence, buffer_t *out) noexcept nogil
 
 # ACLs are interned: equal vectors are one block.  `vector` is the jute vector; a znode holds one reference.
-# acl_intern takes a reference (0 when the arena is full); acl_release drops it.
+# acl_intern takes a reference (0 when the arena is full); acl_release drops it; acl_see is the readers' way to a vector
+# (NULL if it lies outside; its size, checked, goes into `size`).
 cdef ref_t acl_intern(arena_t *a, const char *vector, uint32_t size) noexcept nogil
 cdef void acl_release(arena_t *a, ref_t acl) noexcept nogil
+cdef const char *acl_see(arena_t *a, ref_t acl, uint32_t *size) noexcept nogil
 
 # Sessions.  session_find serves readers too (then check with arena_read_valid).
 cdef ref_t session_find(arena_t *a, uint64_t session_id) noexcept nogil
+# 0 when the arena is full, or the id is none that a session may have (is_session_id).  The id must be unknown.
 cdef ref_t session_create(arena_t *a, uint64_t session_id, uint32_t timeout_ms, const uint8_t *password, uint64_t zxid,
                           uint64_t nonce) noexcept nogil
 # Removes the session; its ephemerals must be gone (tree_delete each first_ephemeral).
 cdef void session_remove(arena_t *a, ref_t session) noexcept nogil
 
-# A new tree: /, /zookeeper, /zookeeper/quota, /zookeeper/config; all zxids and times 0.
+# A new tree: /, /zookeeper, /zookeeper/quota, /zookeeper/config; all zxids and times 0.  A write of its own (it begins and
+# ends one).  Raises MemoryError when the arena is too small for it, ValueError when it has a tree.
 cdef int tree_format(arena_t *a) except -1
 # 128-bit digest computed from scratch; equals header.digest_* (debug builds and tests).
 cdef void tree_digest(arena_t *a, uint64_t *low, uint64_t *high) noexcept nogil

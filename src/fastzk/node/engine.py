@@ -31,10 +31,11 @@ import zmq
 from fastzk import limits
 from fastzk._core.apply import Machine
 from fastzk._core.arena import Arena
-from fastzk._core.blocks import block_checksum, make_entry, seal
+from fastzk._core.blocks import count_entries, make_entry, seal
+from fastzk._core.tree import format_tree
 from fastzk.config import NodeConfig
 from fastzk.node.workers import FOLLOWER, LEADER, LOOKING, READ, STANDALONE, TOUCH, WRITES, NodeStatus, WorkerLinks
-from fastzk.raft.messages import Range
+from fastzk.raft.messages import ProtocolError, Range
 from fastzk.raft.peer import Busy, EpochFull, NotLeader, Peer, Role
 from fastzk.state.expiry import ExpiryTable
 from fastzk.storage.disk import RealDisk
@@ -48,10 +49,6 @@ OP_EPOCH = 0
 OP_CLOSE_SESSION = -11
 
 logger = logging.getLogger("fastzk.engine")
-
-
-class DiskFailed(OSError):
-    """The log could not be written or synced; the node must end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +71,13 @@ class Engine:
         self._ready_fd = setup.ready_fd
         self._is_ending = False
         disk = RealDisk()
-        self._log = SegmentLog.open(disk, config.data_dir / "log")
-        self._vote = VoteFile(disk, config.data_dir, has_log=self._log.last_index > 0)
+        self._log = SegmentLog.open(disk, str(config.data_dir / "log"))
+        if self._log.cut is not None:
+            logger.warning("%s", self._log.cut)
+        self._vote = VoteFile(disk, str(config.data_dir))
         self._writer = LogWriter(self._log)
         arena = Arena.create(map_shared(setup.arena_fd, limits.ARENA_BYTES, is_writable=True))
+        format_tree(arena)
         self._machine = Machine(arena, config.node_id)
         epoch, vote = self._vote.load()
         self._peer = Peer(
@@ -85,7 +85,7 @@ class Engine:
             config.voters,
             log=self._log,
             epoch=epoch,
-            vote=vote,
+            vote=vote or None,
             election_ticks=limits.ELECTION_TICKS,
             heartbeat_ticks=limits.HEARTBEAT_TICKS,
             random=random.Random(int.from_bytes(os.urandom(8), "little")),
@@ -98,17 +98,15 @@ class Engine:
         )
         self._poller = zmq.Poller()
         self._poller.register(self._workers.router, zmq.POLLIN)
-        self._poller.register(self._writer.eventfd, zmq.POLLIN)
+        self._poller.register(self._writer.fd, zmq.POLLIN)
         for socket in self._links.sockets() if self._links else ():
             self._poller.register(socket, zmq.POLLIN)
 
         # Entries that are in no block yet, on the leader; on a follower they leave at the end of the turn.
         self._pending: list[tuple[int, bytes]] = []  # (count, entries)
         self._pending_bytes = 0
-        # Blocks handed to the log thread and not seen synced.
-        self._blocks_in_flight = 0
-        # Checksum of the last block of the log: the next block's `previous`.
-        self._tail_checksum = self._log.last_checksum
+        # Which of the consensus's cuts of the log the log thread knows of; goes back with each report.
+        self._generation = 0
         # The leader's stamp; never falls.
         self._time_ms = self._log.last_time_ms
         # The round that holds; writes of older rounds are dropped, since their workers send them again in this one.
@@ -127,7 +125,7 @@ class Engine:
         self._next_tick_ms = self._now_ms + limits.TICK_MS
 
     def run(self) -> None:
-        """Turns until SIGTERM.  Raises DiskFailed when the log fails."""
+        """Turns until SIGTERM.  Raises LogFailed when the disk refuses, LogDamaged when it gives back something else."""
         signal.signal(signal.SIGTERM, self._on_sigterm)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor says when to end
         logger.info(
@@ -182,12 +180,9 @@ class Engine:
                 self._add(make_entry(OP_CLOSE_SESSION, b"", session_id=session_id, attach_zxid=attach_zxid), 1)
 
     def _take_synced(self) -> None:
-        if self._writer.error is not None:
-            raise DiskFailed(str(self._writer.error))
         done = self._writer.take_done()
         if done is not None:
-            self._blocks_in_flight = self._writer.pending
-            self._peer.synced(done.last_index, done.epoch)
+            self._peer.synced(done.last_index, done.epoch, self._generation)
 
     def _hear_nodes(self, links: Links) -> None:
         links.watch()
@@ -206,7 +201,10 @@ class Engine:
                 case Resend():
                     self._is_round_due = True
                 case _:
-                    self._peer.step(message)
+                    try:
+                        self._peer.step(message)
+                    except ProtocolError as error:
+                        links.complain(f"node {sender}", error)
         for node_id in links.take_lost():
             if node_id == self._peer.leader_id:
                 self._is_round_due = True
@@ -218,6 +216,7 @@ class Engine:
     def _hear_workers(self) -> None:
         for kind, number, count, round_, payload in self._workers.receive():
             if kind == WRITES:
+                assert count_entries(payload, node_id=self._config.node_id, worker=number) == count, f"worker {number} miscounts"
                 if round_ == self._round:
                     self._add(bytes(payload), count)
             elif kind == TOUCH:
@@ -266,7 +265,7 @@ class Engine:
             return
         leader_id = self._peer.leader_id
         if self._peer.role is Role.LEADER:
-            while self._pending and self._blocks_in_flight < limits.BLOCKS_IN_FLIGHT_MAX and self._propose():
+            while self._pending and self._writer.in_flight_count < limits.BLOCKS_IN_FLIGHT_MAX and self._propose():
                 self._do_ready()
             return
         if leader_id and self._links is not None:
@@ -296,31 +295,29 @@ class Engine:
             first_index=self._peer.next_index,
             first_zxid=self._peer.next_zxid,
             time_ms=time_ms,
-            previous=self._tail_checksum,
+            previous=self._writer.queued_checksum,
         )
         self._peer.propose(count, block)
         self._time_ms = time_ms
-        self._tail_checksum = block_checksum(block)
 
     # --- what the consensus asks for
 
     def _do_ready(self) -> None:
         while (ready := self._peer.ready()) is not None:
             if ready.hard_state is not None:
-                self._vote.save(*ready.hard_state)
+                epoch, vote = ready.hard_state
+                self._vote.save(epoch, vote or 0)
             if ready.truncate_after is not None:
                 logger.info("log is cut after entry %d: a newer leader has another history", ready.truncate_after)
                 self._writer.truncate_after(ready.truncate_after)
-                self._tail_checksum = self._writer.last_checksum
-            for batch in ready.append:
-                self._writer.append(batch)
-                self._blocks_in_flight += 1
-                self._tail_checksum = block_checksum(batch.payload)
+            self._generation = ready.generation
+            self._writer.append(ready.append)
             if self._links is not None:
                 for node_id, message in ready.messages:
                     self._links.send(node_id, encode(message))
             for batch in ready.committed:
                 self._apply(batch)
+                self._peer.applied(batch.last_index)
             if ready.is_new_leader:
                 self._begin_epoch()
         if self._peer.role is not Role.LEADER and self._expiry_epoch != -1:
@@ -385,6 +382,7 @@ class Engine:
 
     def _begin_round(self) -> None:
         self._round += 1
+        logger.debug("round %d: unanswered writes are sent again", self._round)
         self._is_round_due = False
 
     def _tell_commits(self) -> None:
@@ -399,3 +397,7 @@ class Engine:
             status = self._told[0] if self._told else None
             mode = {LEADER: "leader", FOLLOWER: "follower", STANDALONE: "standalone"}.get(status.role if status else 0, "looking")
             os.write(self._ready_fd, f"{mode}, epoch {self._peer.epoch:#x}, zxid {zxid:#x}\n".encode())
+
+
+def _monotonic_ms() -> int:
+    return time.monotonic_ns() // 1_000_000

@@ -18,17 +18,17 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType
 
 from fastzk import limits
 from fastzk.config import Address, ConfigError, NodeConfig
 from fastzk.node import process
-from fastzk.node.engine import DiskFailed, Engine, EngineSetup
+from fastzk.node.engine import Engine, EngineSetup
 from fastzk.node.stats import STATS_BYTES
 from fastzk.node.worker import WorkerConfig, run_worker
-from fastzk.storage.disk import RealDisk
-from fastzk.storage.identity import Identity, IdentityError
-from fastzk.storage.log import LogDamaged
+from fastzk.storage.identity import DataDirectory, IdentityError
+from fastzk.storage.log import LogDamaged, LogFailed
 from fastzk.storage.shm import create_shared, reopen_read_only
 from fastzk.storage.vote import VoteDamaged
 from fastzk.transport.listen import listen
@@ -59,7 +59,7 @@ class Supervisor:
     def __init__(self, config: NodeConfig) -> None:
         self._config = config
         self._pid = os.getpid()
-        self._identity = Identity.open(config.data_dir, config.node_id)
+        self._directory = DataDirectory.claim(str(config.data_dir), config.node_id)
         self._listeners: dict[str, socket.socket] = {}
         try:
             self._listen("zk", config.zk, "--zk")
@@ -68,7 +68,7 @@ class Supervisor:
                 self._listen("ensemble", config.peers[config.node_id], f"--peers: node {config.node_id}:")
         except ConfigError:
             self._close_listeners()
-            self._identity.close()
+            self._directory.close()
             raise
         self._arena_fd = create_shared("fastzk-arena", limits.ARENA_BYTES)
         self._arena_fd_read_only = reopen_read_only(self._arena_fd)
@@ -109,7 +109,7 @@ class Supervisor:
             wakeup.close()
             wakeup_write.close()
         self._close_listeners()
-        self._identity.close()
+        self._directory.close()
         return self._status
 
     # --- opening what is shared
@@ -151,7 +151,7 @@ class Supervisor:
         except (LogDamaged, VoteDamaged, IdentityError, ConfigError) as error:
             print(f"fastzk-node: {error}", file=sys.stderr)
             status = 2
-        except DiskFailed as error:
+        except LogFailed as error:
             print(f"fastzk-node: {error}; the node ends, since what it cannot store it must not promise", file=sys.stderr)
         except BaseException:
             traceback.print_exc()
@@ -200,7 +200,7 @@ class Supervisor:
             self._last_worker_number += 1
             number, place = self._last_worker_number, slot.place
             slot.started_s = now_s
-            slot.pid = self._fork(f"worker{place + 1}", self._cores[1 + place], lambda p=place, n=number: self._run_worker(p, n))
+            slot.pid = self._fork(f"worker{place + 1}", self._cores[1 + place], partial(self._run_worker, place, number))
 
     def _reap(self) -> None:
         while True:
@@ -288,7 +288,8 @@ class Supervisor:
         line = os.read(self._ready_fd, 4096).decode().strip()
         selector.unregister(self._ready_fd)
         config = self._config
-        print(f"fastzk-node {config.node_id}: serving ZooKeeper's protocol on {config.zk} and ZeroMQ on {config.native} ({line})", flush=True)
+        where = f"ZooKeeper's protocol on {config.zk} and ZeroMQ on {config.native}"
+        print(f"fastzk-node {config.node_id}: serving {where} ({line})", flush=True)
 
 
 def _describe(status: int) -> str:

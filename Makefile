@@ -1,0 +1,83 @@
+# The two commands to start with: `make demo` shows what fastzk does, `make test` passes its tests.
+# Each makes its own .venv, installs the pinned dependencies once and builds what changed.
+
+PYTHON ?= python3
+# Workers of the test run; the tests that start real nodes run one after the other.
+TEST_JOBS ?= 2
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := $(shell find src -name '*.pyx' -o -name '*.pxd' -o -name '*.h' -o -name '*.c')
+export FASTZK_BUILD_JOBS ?= $(shell nproc)
+
+.DEFAULT_GOAL := help
+.PHONY: help build test lint run demo bench bench-vs bench-first profile torture fuzz clean
+
+help:
+	@echo 'make build      .venv with fastzk-node, from the pinned dependencies'
+	@echo 'make demo       three nodes, two client protocols, the leader killed in mid-write, nothing lost'
+	@echo 'make test       every test that takes less than minutes'
+	@echo 'make lint       ruff, mypy --strict, cython-lint'
+	@echo 'make run        an ensemble of three nodes on loopback, until Ctrl-C'
+	@echo 'make bench      requests per second and latencies of one node and of three'
+	@echo 'make bench-vs   the same beside Apache ZooKeeper, in turns'
+	@echo 'make profile    where a loaded node spends its time (perf)'
+	@echo 'make torture    100 million reads of the arena under a writer'
+	@echo 'make fuzz       100,000 hostile inputs for each port'
+	@echo 'make clean      all of it away again'
+
+$(VENV)/.deps: requirements/dev.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements/dev.txt
+	@touch $@
+
+$(VENV)/.built: setup.py $(SOURCES) $(VENV)/.deps
+	$(BIN)/python setup.py -q build_ext --inplace -j $(FASTZK_BUILD_JOBS)
+	@touch $@
+
+# The extensions stand beside their sources and are up to date, so this only writes the entry points.
+$(BIN)/fastzk-node: pyproject.toml $(VENV)/.built
+	test -x $@ -a $@ -nt pyproject.toml || $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	    --no-build-isolation --no-deps --editable .
+	@touch $@
+
+build: $(BIN)/fastzk-node
+
+test: build
+	$(BIN)/python -m pytest -q -m 'not process and not long' -n $(TEST_JOBS)
+	$(BIN)/python -m pytest -q -m 'process and not long'
+
+lint: build
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	PATH=$(CURDIR)/$(BIN):$$PATH cython-lint $$(git ls-files '*.pyx' '*.pxd')
+
+run: build
+	$(BIN)/python tools/run.py
+
+demo: build
+	$(BIN)/python tools/demo.py
+
+bench: build
+	$(BIN)/python bench/versus.py --alone
+
+bench-vs: build
+	$(BIN)/python bench/versus.py
+
+# The first figures on record were taken with this.
+bench-first: bench-vs
+
+profile: build
+	tools/profile.sh
+
+torture: build
+	$(BIN)/python -m pytest -q -m long tests/unit tests/property
+
+fuzz: build
+	$(BIN)/python -m pytest -q -m long tests/crash/test_hostile.py
+
+clean:
+	rm -rf $(VENV) build dist data .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	find src -name '*.so' -delete
+	find . -name '__pycache__' -type d -prune -exec rm -rf {} +
+	rm -rf src/*.egg-info

@@ -1,0 +1,401 @@
+"""The replicated state machine: blocks of committed entries in, a changed arena and items for the workers out.
+
+Theory of operation.  Every node applies the same entries in the same order, failures included, so every arena is the
+same at the same zxid.  Each entry, whatever becomes of it, moves applied_zxid and applied_index on, under the arena's
+sequence.  What makes resending harmless (Z10) is decided here, by the session's attach_zxid and last_serial:
+
+    session unknown                       result SessionExpired
+    entry of another attachment           result SessionMoved: the session speaks through another connection now
+    serial = last_serial + 1              applied; failed or not it becomes last_serial and has a result
+    smaller serial                        a repeat: ignored, no result
+    larger serial                         behind a hole: ignored, no result; all that is unanswered will be sent again
+
+Rule: CHANGE items of an entry stand before its RESULT, and ITEM_SESSION after it; all in zxid order (Z6).
+Rule: a session's end removes its ephemerals in the same zxid (Z9).
+Python runs once per block; entries are applied without the GIL."""
+
+from fastzk._core.arena cimport arena_change, arena_see, arena_write_begin, arena_write_end
+from fastzk._core.blocks cimport entries_walk, entry_see
+from fastzk._core.codes cimport (
+    ERR_MARSHALLING,
+    ERR_OK,
+    ERR_SESSION_EXPIRED,
+    ERR_SESSION_MOVED,
+    ERR_SYSTEM,
+    EVENT_DELETED,
+)
+from fastzk._core.items cimport (
+    WORKERS_MAX,
+    answer_open,
+    item_close,
+    outbox_of,
+    outbox_result,
+    outbox_session,
+    worker_out_t,
+)
+from fastzk._core.jute cimport jute_bool, jute_bytes, jute_over, jute_t
+from fastzk._core.layout cimport (
+    BLOCK_MAGIC,
+    FZ_ASSERT,
+    ITEM_READ,
+    ITEM_RESULT,
+    OP_ATTACH_SESSION,
+    OP_CLOSE_SESSION,
+    OP_CREATE_SESSION,
+    OP_EPOCH,
+    arena_header_t,
+    block_t,
+    buffer_append,
+    buffer_be32,
+    buffer_clear,
+    buffer_free,
+    item_t,
+    load_be32,
+    session_t,
+    znode_t,
+)
+from fastzk._core.reads cimport READ_LOST, is_read, read_answer
+from fastzk._core.tree cimport session_create, session_find, session_remove, tree_delete, tree_see
+from fastzk._core.writes cimport MADE_SIZE_MAX, announce, write_apply
+from libc.stdint cimport uint8_t
+from libc.string cimport memcpy, memset
+
+
+cdef enum:
+    SESSION_BODY_SIZE = 20      # int timeout_ms, then the password
+    PASSWORD_SIZE = 16
+
+CHANGE_KINDS = ("created", "attached", "closed")
+
+
+cdef class Machine:
+
+    def __cinit__(self, Arena arena not None, uint16_t node_id):
+        self.arena = arena
+        memset(&self.out, 0, sizeof(self.out))
+        memset(&self.session_changes, 0, sizeof(self.session_changes))
+        memset(&self.scratch, 0, sizeof(self.scratch))
+        self.out.node_id = node_id
+
+    def __dealloc__(self):
+        cdef int i
+        for i in range(self.out.count):
+            buffer_free(&self.out.workers[i].items)
+        buffer_free(&self.session_changes)
+        buffer_free(&self.scratch.acl)
+
+    def add_worker(self, uint16_t worker) -> None:
+        """From now on this worker is told what happens.  Raises ValueError when it is known, or there are too many."""
+        cdef int i
+        for i in range(self.out.count):
+            if self.out.workers[i].worker == worker:
+                raise ValueError(f"worker {worker} is attached already")
+        if self.out.count == WORKERS_MAX:
+            raise ValueError(f"no more than {WORKERS_MAX} workers")
+        memset(&self.out.workers[self.out.count], 0, sizeof(worker_out_t))
+        self.out.workers[self.out.count].worker = worker
+        self.out.count += 1
+
+    def remove_worker(self, uint16_t worker) -> None:
+        """Forgets a worker and what it was not told.  Raises KeyError when it is not attached."""
+        cdef int i = self.place_of(worker)
+        buffer_free(&self.out.workers[i].items)
+        self.out.count -= 1
+        self.out.workers[i] = self.out.workers[self.out.count]
+
+    def take_items(self, uint16_t worker) -> bytes:
+        """Takes what a worker is to be told, in zxid order; b"" when there is nothing.  Raises KeyError."""
+        cdef buffer_t *items = &self.out.workers[self.place_of(worker)].items
+        cdef bytes taken = b""
+        if items.size:
+            taken = items.data[:items.size]
+            buffer_clear(items)
+        return taken
+
+    cdef int place_of(self, uint16_t worker) except -1:
+        cdef int i
+        for i in range(self.out.count):
+            if self.out.workers[i].worker == worker:
+                return i
+        raise KeyError(worker)
+
+    def apply(self, block) -> None:
+        """Applies a committed block.
+
+        Raises AssertionError, before anything is changed, when it is no block or does not follow what was applied.
+        """
+        cdef const unsigned char[::1] view = block
+        cdef const block_t *head
+        cdef const arena_header_t *header = self.arena.arena.header
+        cdef const entry_t *entry
+        cdef const char *at
+        cdef moment_t now
+        cdef uint32_t _i
+        assert view.shape[0] > <Py_ssize_t>sizeof(block_t), f"a block of {view.shape[0]} bytes"
+        if <size_t>&view[0] & 7:
+            view = bytes(view)                      # entries are read as structures
+        head = <const block_t *>&view[0]
+        assert head.magic == BLOCK_MAGIC and head.size == view.shape[0], f"{head.size} of {view.shape[0]} bytes"
+        assert entries_walk(head.entries, head.size - sizeof(block_t)) == head.count, f"not {head.count} entries"
+        assert head.first_index == header.applied_index + 1, f"index {head.first_index} after {header.applied_index}"
+        assert head.first_zxid > header.applied_zxid, f"Z1: {head.first_zxid:#x} after {header.applied_zxid:#x}"
+        assert (head.first_zxid & 0xffffffff) + head.count <= 0x100000000, f"Z1: {head.first_zxid:#x} + {head.count}"
+        with nogil:
+            at = <const char *>head + sizeof(block_t)
+            now.zxid = head.first_zxid
+            now.index = head.first_index
+            now.time_ms = head.time_ms
+            for _i in range(head.count):
+                entry = <const entry_t *>at
+                self.apply_entry(entry, &now)
+                at += entry.size
+                now.zxid += 1
+                now.index += 1
+
+    cdef int apply_entry(self, const entry_t *entry, const moment_t *now) noexcept nogil:
+        cdef arena_t *a = &self.arena.arena
+        cdef const session_t *session
+        cdef ref_t ref
+        cdef bint is_expiry = entry.op == OP_CLOSE_SESSION and entry.serial == 0
+        if entry.op == OP_EPOCH:
+            return self.pass_by(a, entry, now, ERR_OK)
+        if entry.op == OP_CREATE_SESSION:
+            return self.apply_create_session(a, entry, now)
+        if entry.op == OP_ATTACH_SESSION:
+            return self.apply_attach_session(a, entry, now)
+        ref = session_find(a, entry.session_id)
+        if ref == 0:
+            return self.pass_by(a, entry, now, ENTRY_IGNORED if is_expiry else ERR_SESSION_EXPIRED)
+        session = see_session(a, ref)
+        if session.attach_zxid != entry.attach_zxid:
+            return self.pass_by(a, entry, now, ENTRY_IGNORED if is_expiry else ERR_SESSION_MOVED)
+        if not is_expiry and entry.serial != session.last_serial + 1:
+            return self.pass_by(a, entry, now, ENTRY_IGNORED)
+        if entry.op == OP_CLOSE_SESSION:
+            return self.apply_close_session(a, ref, entry, now)
+        return write_apply(a, &self.out, &self.scratch, ref, entry, now)
+
+    cdef int pass_by(self, arena_t *a, const entry_t *entry, const moment_t *now, int err) noexcept nogil:
+        """An entry that changes nothing but how far we are; an error is told."""
+        arena_write_begin(a)
+        arena_write_end(a, now.zxid, now.index, now.time_ms)
+        if err < 0:
+            outbox_result(&self.out, entry, now.zxid, err)
+        return err
+
+    cdef int apply_create_session(self, arena_t *a, const entry_t *entry, const moment_t *now) noexcept nogil:
+        cdef uint32_t timeout_ms
+        cdef const char *password
+        cdef ref_t ref
+        if entry.body_size != SESSION_BODY_SIZE:
+            return self.pass_by(a, entry, now, ERR_MARSHALLING)
+        if session_find(a, entry.session_id):
+            return self.pass_by(a, entry, now, ENTRY_IGNORED)
+        timeout_ms = load_be32(entry.body)
+        password = entry.body + 4
+        arena_write_begin(a)
+        ref = session_create(a, entry.session_id, timeout_ms, <const uint8_t *>password, now.zxid, entry.serial)
+        arena_write_end(a, now.zxid, now.index, now.time_ms)
+        if ref == 0:
+            outbox_result(&self.out, entry, now.zxid, ERR_SYSTEM)
+            return ERR_SYSTEM
+        self.session_changed(SESSION_CREATED, entry.session_id, now.zxid, timeout_ms)
+        self.answer_session(entry, now, timeout_ms, password)
+        return ERR_OK
+
+    cdef int apply_attach_session(self, arena_t *a, const entry_t *entry, const moment_t *now) noexcept nogil:
+        cdef const session_t *session
+        cdef session_t *changed
+        cdef uint32_t timeout_ms
+        cdef ref_t ref
+        if entry.body_size != SESSION_BODY_SIZE:
+            return self.pass_by(a, entry, now, ERR_MARSHALLING)
+        ref = session_find(a, entry.session_id)
+        if ref == 0:
+            return self.pass_by(a, entry, now, ERR_SESSION_EXPIRED)
+        session = see_session(a, ref)
+        if not is_password(<const char *>session.password, entry.body + 4):
+            return self.pass_by(a, entry, now, ERR_SESSION_EXPIRED)
+        if session.attach_nonce == entry.serial:
+            return self.pass_by(a, entry, now, ENTRY_IGNORED)
+        timeout_ms = load_be32(entry.body)
+        arena_write_begin(a)
+        changed = <session_t *>arena_change(a, ref, sizeof(session_t))
+        changed.attach_zxid = now.zxid
+        changed.attach_nonce = entry.serial
+        changed.last_serial = 0
+        changed.timeout_ms = timeout_ms
+        arena_write_end(a, now.zxid, now.index, now.time_ms)
+        self.session_changed(SESSION_ATTACHED, entry.session_id, now.zxid, timeout_ms)
+        self.answer_session(entry, now, timeout_ms, entry.body + 4)
+        outbox_session(&self.out, now.zxid, entry.session_id, now.zxid)
+        return ERR_OK
+
+    cdef int apply_close_session(self, arena_t *a, ref_t ref, const entry_t *entry,
+                                 const moment_t *now) noexcept nogil:
+        cdef const session_t *session = see_session(a, ref)
+        cdef const znode_t *znode
+        cdef uint32_t path_size
+        cdef int err
+        arena_write_begin(a)
+        while session.first_ephemeral != 0:
+            znode = tree_see(a, session.first_ephemeral)
+            FZ_ASSERT(znode is not NULL)
+            path_size = znode.path_size
+            FZ_ASSERT(path_size <= MADE_SIZE_MAX)
+            memcpy(self.scratch.made, znode.path, path_size)    # the znode is about to go
+            err = tree_delete(a, self.scratch.made, path_size, -1, now.zxid)
+            FZ_ASSERT(err == ERR_OK)
+            announce(&self.out, EVENT_DELETED, now, self.scratch.made, path_size)
+        session_remove(a, ref)
+        arena_write_end(a, now.zxid, now.index, now.time_ms)
+        self.session_changed(SESSION_CLOSED, entry.session_id, entry.attach_zxid, 0)
+        if entry.serial != 0:
+            outbox_result(&self.out, entry, now.zxid, ERR_OK)
+        outbox_session(&self.out, now.zxid, entry.session_id, 0)
+        return ERR_OK
+
+    cdef void session_changed(self, uint32_t kind, uint64_t session_id, uint64_t attach_zxid,
+                              uint32_t timeout_ms) noexcept nogil:
+        cdef session_change_t change
+        change.session_id = session_id
+        change.attach_zxid = attach_zxid
+        change.timeout_ms = timeout_ms
+        change.kind = kind
+        buffer_append(&self.session_changes, &change, sizeof(change))
+
+    cdef void answer_session(self, const entry_t *entry, const moment_t *now, uint32_t timeout_ms,
+                             const char *password) noexcept nogil:
+        """The result of a create or attach: the new attachment, the timeout and the password."""
+        cdef buffer_t *items = outbox_of(&self.out, entry)
+        cdef size_t place
+        if items is NULL:
+            return
+        place = answer_open(items, ITEM_RESULT, now.zxid, entry, ERR_OK)
+        (<item_t *>(items.data + place)).attach_zxid = now.zxid
+        buffer_be32(items, timeout_ms)
+        buffer_append(items, password, PASSWORD_SIZE)
+        item_close(items, place)
+
+    def read(self, entries) -> None:
+        """Answers reads that workers handed over (the payload of LINK_READ): an ITEM_READ for each.
+
+        Raises ValueError when the bytes are not entries of reads; what stands before the bad one is answered.
+        """
+        cdef const unsigned char[::1] view = entries
+        cdef const char *at
+        cdef const char *end
+        cdef const entry_t *entry
+        cdef buffer_t *items
+        if view.shape[0] == 0:
+            return
+        if <size_t>&view[0] & 7:
+            view = bytes(view)
+        at = <const char *>&view[0]
+        end = at + view.shape[0]
+        while at < end:
+            entry = entry_see(at, end)
+            if entry is NULL or not is_read(entry.op):
+                raise ValueError("not entries of reads")
+            items = outbox_of(&self.out, entry)
+            if items is not NULL:
+                with nogil:
+                    self.answer_read(items, entry)
+            at += entry.size
+
+    cdef void answer_read(self, buffer_t *items, const entry_t *entry) noexcept nogil:
+        cdef arena_t *a = &self.arena.arena
+        cdef jute_t r = jute_over(entry.body, entry.body_size)
+        cdef int32_t path_size = 0
+        cdef const char *path = jute_bytes(&r, &path_size)
+        cdef uint64_t zxid = a.header.applied_zxid
+        cdef size_t place = answer_open(items, ITEM_READ, zxid, entry, ERR_OK)
+        cdef int err
+        jute_bool(&r)
+        if r.failed or path is NULL:
+            err = ERR_MARSHALLING
+        else:
+            err = read_answer(a, entry.op, path, <uint32_t>path_size, items, &zxid)
+            FZ_ASSERT(err != READ_LOST)             # we are the writer, and are not writing
+        (<item_t *>(items.data + place)).err = err
+        item_close(items, place)
+
+    def take_session_changes(self) -> list:
+        """Takes (kind, session_id, attach_zxid, timeout_ms) of each session created, attached or closed meanwhile.
+
+        For a closed one attach_zxid is its last attachment, and timeout_ms is 0.
+        """
+        cdef const session_change_t *change
+        cdef size_t at = 0
+        taken = []
+        while at < self.session_changes.size:
+            change = <const session_change_t *>(self.session_changes.data + at)
+            taken.append((CHANGE_KINDS[change.kind], change.session_id, change.attach_zxid, change.timeout_ms))
+            at += sizeof(session_change_t)
+        buffer_clear(&self.session_changes)
+        return taken
+
+    def sessions(self) -> list:
+        """Lists (session_id, attach_zxid, timeout_ms) of all sessions: what a new leader's expiry table starts from."""
+        cdef arena_t *a = &self.arena.arena
+        cdef ref_t ref = a.header.first_session
+        cdef const session_t *session
+        found = []
+        while ref != 0:
+            session = see_session(a, ref)
+            found.append((session.session_id, session.attach_zxid, session.timeout_ms))
+            ref = session.next
+        return found
+
+    @property
+    def node_id(self) -> int:
+        return self.out.node_id
+
+    @property
+    def applied_zxid(self) -> int:
+        """Zxid of the last entry applied."""
+        return self.arena.arena.header.applied_zxid
+
+    @property
+    def applied_index(self) -> int:
+        """Index of the last entry applied."""
+        return self.arena.arena.header.applied_index
+
+    @property
+    def applied_time_ms(self) -> int:
+        """The leader's clock at the last entry applied."""
+        return self.arena.arena.header.applied_time_ms
+
+    @property
+    def digest(self) -> int:
+        """128 bits over all znodes; equal on all nodes at the same zxid."""
+        cdef object high = self.arena.arena.header.digest_high
+        return (high << 64) | self.arena.arena.header.digest_low
+
+    @property
+    def counts(self) -> dict:
+        """How much there is: znodes, ephemerals, sessions, ACLs, and bytes of paths and data."""
+        cdef const arena_header_t *header = self.arena.arena.header
+        return {
+            "znodes": header.znode_count,
+            "ephemerals": header.ephemeral_count,
+            "sessions": header.session_count,
+            "acls": header.acl_count,
+            "data_bytes": header.data_bytes,
+        }
+
+
+cdef inline const session_t *see_session(arena_t *a, ref_t ref) noexcept nogil:
+    """The writer's own look at a session it knows to be there."""
+    cdef const session_t *session = <const session_t *>arena_see(a, ref, sizeof(session_t))
+    FZ_ASSERT(session is not NULL)
+    return session
+
+
+cdef bint is_password(const char *kept, const char *given) noexcept nogil:
+    """Compares in a time that does not tell how much was right."""
+    cdef uint8_t difference = 0
+    cdef int i
+    for i in range(PASSWORD_SIZE):
+        difference |= <uint8_t>kept[i] ^ <uint8_t>given[i]
+    return difference == 0

@@ -1,0 +1,284 @@
+"""Blocks of entries: made by the leader, checked by whoever reads one from the disk, a peer or a worker.
+
+    block = head (64 bytes) + entries; entry = head (48 bytes) + body + zeros up to a multiple of 8
+
+Rule: no size in a block is believed before it is checked against the bytes that are there.
+Rule: the checksum is over everything behind it, so also over the position (indexes, zxids) and `previous`, the checksum
+of the block before: a block that is valid in itself but stands at the wrong place is found out by the log.
+Python touches a block once, never an entry; xxh3 runs over it once."""
+
+from collections import namedtuple
+
+from xxhash import xxh3_64_intdigest
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from fastzk._core.codes cimport (
+    OPCODE_CREATE,
+    OPCODE_CREATE2,
+    OPCODE_CREATE_CONTAINER,
+    OPCODE_CREATE_TTL,
+    OPCODE_DELETE,
+    OPCODE_MULTI,
+    OPCODE_RECONFIG,
+    OPCODE_SET_ACL,
+    OPCODE_SET_DATA,
+    OPCODE_SYNC,
+)
+from fastzk._core.layout cimport (
+    BLOCK_MAGIC,
+    OP_ATTACH_SESSION,
+    OP_CLOSE_SESSION,
+    OP_CREATE_SESSION,
+    block_t,
+    padded8,
+)
+from fastzk._core.reads cimport is_read
+from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+
+
+cdef enum:
+    CHECKED_FROM = 16           # the checksum covers the block from here
+    SESSION_BODY_SIZE = 20      # int timeout_ms, 16 bytes of password
+
+
+BlockInfo = namedtuple(
+    "BlockInfo", "first_index last_index first_zxid last_zxid time_ms previous checksum count size", module=__name__
+)
+Entry = namedtuple(
+    "Entry", "op body session_id attach_zxid serial node_id worker connection cxid", module=__name__
+)
+
+
+class BlockDamaged(ValueError):
+    """Bytes that should be a block are none; `reason` says in one word or two what is wrong."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"damaged block: {reason}")
+        self.reason = reason
+
+
+cdef const entry_t *entry_see(const char *at, const char *end) noexcept nogil:
+    cdef const entry_t *entry = <const entry_t *>at
+    cdef size_t used
+    if end - at < <Py_ssize_t>sizeof(entry_t) or entry.size > <size_t>(end - at):
+        return NULL
+    if entry.body_size > entry.size or entry.size != padded8(sizeof(entry_t) + <size_t>entry.body_size):
+        return NULL
+    used = sizeof(entry_t) + entry.body_size
+    while used < entry.size:
+        if at[used] != 0:
+            return NULL
+        used += 1
+    return entry
+
+
+cdef int64_t entries_walk(const char *at, size_t size) noexcept nogil:
+    cdef const char *end = at + size
+    cdef const entry_t *entry
+    cdef int64_t count = 0
+    while at < end:
+        entry = entry_see(at, end)
+        if entry is NULL:
+            return -1
+        at += entry.size
+        count += 1
+    return count
+
+
+def seal(list entries not None, uint32_t count, uint64_t first_index, uint64_t first_zxid, int64_t time_ms,
+         uint64_t previous) -> bytes:
+    """Makes the block of `count` entries that stand in these pieces.
+
+    Raises ValueError when they are not that many, too large, or run past the epoch's counter.
+    """
+    cdef const unsigned char[::1] piece
+    cdef size_t size = sizeof(block_t)
+    cdef bytes block
+    cdef char *at
+    cdef char *end
+    cdef block_t *head
+    for each in entries:
+        size += len(each)
+    if size > BLOCK_SIZE_MAX:
+        raise ValueError(f"a block of {size} bytes is too large")
+    if (first_zxid & 0xffffffff) + count > 0x100000000:
+        raise ValueError(f"the counter of zxid {first_zxid:#x} ends before {count} entries")
+    block = PyBytes_FromStringAndSize(NULL, size)
+    at = PyBytes_AS_STRING(block) + sizeof(block_t)
+    end = PyBytes_AS_STRING(block) + size
+    for each in entries:
+        piece = each
+        if piece.shape[0] > end - at:
+            raise ValueError("a piece has another length than it says")
+        if piece.shape[0]:
+            memcpy(at, &piece[0], piece.shape[0])
+            at += piece.shape[0]
+    head = <block_t *>PyBytes_AS_STRING(block)
+    if count == 0 or entries_walk(head.entries, size - sizeof(block_t)) != count:
+        raise ValueError(f"not {count} entries in {size - sizeof(block_t)} bytes")
+    memset(head, 0, sizeof(block_t))
+    head.magic = BLOCK_MAGIC
+    head.size = size
+    head.first_index = first_index
+    head.first_zxid = first_zxid
+    head.time_ms = time_ms
+    head.previous = previous
+    head.count = count
+    head.checksum = xxh3_64_intdigest(memoryview(block)[CHECKED_FROM:])
+    return block
+
+
+def check(block):
+    """Reads a block's head and checks all of it: BlockInfo.  Raises BlockDamaged."""
+    cdef const unsigned char[::1] view = aligned(block)
+    cdef const block_t *head
+    if view.shape[0] < <Py_ssize_t>sizeof(block_t):
+        raise BlockDamaged("size")
+    head = <const block_t *>&view[0]
+    if head.magic != BLOCK_MAGIC:
+        raise BlockDamaged("magic")
+    if head.size != view.shape[0] or head.size > BLOCK_SIZE_MAX:
+        raise BlockDamaged("size")
+    if head.checksum != xxh3_64_intdigest(memoryview(view)[CHECKED_FROM:]):
+        raise BlockDamaged("checksum")
+    if head.spare != 0 or head.spare2 != 0:
+        raise BlockDamaged("spare fields")
+    if head.count == 0 or (head.first_zxid & 0xffffffff) + head.count > 0x100000000:
+        raise BlockDamaged("count")
+    walked = entries_walk(head.entries, head.size - sizeof(block_t))
+    if walked < 0:
+        raise BlockDamaged("entry")
+    if walked != head.count:
+        raise BlockDamaged("count")
+    return BlockInfo(
+        first_index=head.first_index,
+        last_index=head.first_index + head.count - 1,
+        first_zxid=head.first_zxid,
+        last_zxid=head.first_zxid + head.count - 1,
+        time_ms=head.time_ms,
+        previous=head.previous,
+        checksum=head.checksum,
+        count=head.count,
+        size=head.size,
+    )
+
+
+def block_checksum(block) -> int:
+    """The checksum in a block's head: the next block's `previous`.  Raises ValueError when there is no head."""
+    cdef const unsigned char[::1] view = aligned(block)
+    if view.shape[0] < <Py_ssize_t>sizeof(block_t):
+        raise ValueError(f"{view.shape[0]} bytes are no block")
+    return (<const block_t *>&view[0]).checksum
+
+
+def count_entries(entries, *, node_id=None, worker=None, bint reads=False) -> int:
+    """Counts entries that came from a worker or from another node.
+
+    With node_id or worker, they must all bear it.  With reads, they must be reads (LINK_READ), else writes.
+    Raises ValueError when the bytes are not entries to the end, or an operation may not come from outside.
+    """
+    cdef const unsigned char[::1] view = aligned(entries)
+    cdef const char *at
+    cdef const char *end
+    cdef const entry_t *entry
+    cdef bint any_node = node_id is None
+    cdef bint any_worker = worker is None
+    cdef uint16_t the_node = 0 if any_node else node_id
+    cdef uint16_t the_worker = 0 if any_worker else worker
+    cdef bint is_allowed
+    cdef int64_t count = 0
+    if view.shape[0] == 0:
+        return 0
+    at = <const char *>&view[0]
+    end = at + view.shape[0]
+    while at < end:
+        entry = entry_see(at, end)
+        if entry is NULL:
+            raise ValueError(f"entry {count}: its sizes do not fit")
+        is_allowed = is_read(entry.op) if reads else may_come_from_outside(entry)
+        if not is_allowed:
+            raise ValueError(f"entry {count}: operation {entry.op} may not come from outside in this form")
+        if not any_node and entry.node_id != the_node:
+            raise ValueError(f"entry {count}: from node {entry.node_id} instead of {the_node}")
+        if not any_worker and entry.worker != the_worker:
+            raise ValueError(f"entry {count}: from worker {entry.worker} instead of {the_worker}")
+        at += entry.size
+        count += 1
+    return count
+
+
+cdef bint may_come_from_outside(const entry_t *entry) noexcept nogil:
+    """True for what a worker may ask for.  An epoch and an expiry (a close with serial 0) are the leader's own."""
+    if entry.op == OP_CREATE_SESSION or entry.op == OP_ATTACH_SESSION:
+        return entry.body_size == SESSION_BODY_SIZE
+    if entry.op == OP_CLOSE_SESSION:
+        return entry.body_size == 0 and entry.serial != 0
+    if entry.serial == 0:
+        return False
+    return (
+        entry.op == OPCODE_CREATE or entry.op == OPCODE_CREATE2 or entry.op == OPCODE_DELETE
+        or entry.op == OPCODE_SET_DATA or entry.op == OPCODE_SYNC or entry.op == OPCODE_MULTI
+        or entry.op == OPCODE_SET_ACL or entry.op == OPCODE_CREATE_CONTAINER or entry.op == OPCODE_CREATE_TTL
+        or entry.op == OPCODE_RECONFIG
+    )
+
+
+def make_entry(int32_t op, bytes body=b"", uint64_t session_id=0, uint64_t attach_zxid=0, uint64_t serial=0,
+               uint16_t node_id=0, uint16_t worker=0, uint32_t connection=0, int32_t cxid=0) -> bytes:
+    """Makes one entry: for the leader's own (epoch, expiry) and for tests."""
+    cdef size_t size = padded8(sizeof(entry_t) + len(body))
+    cdef bytes made
+    cdef entry_t *entry
+    if size > BLOCK_SIZE_MAX - sizeof(block_t):
+        raise ValueError(f"an entry of {size} bytes is too large")
+    made = PyBytes_FromStringAndSize(NULL, size)
+    entry = <entry_t *>PyBytes_AS_STRING(made)
+    memset(entry, 0, size)
+    entry.size = size
+    entry.body_size = len(body)
+    entry.op = op
+    entry.cxid = cxid
+    entry.session_id = session_id
+    entry.attach_zxid = attach_zxid
+    entry.serial = serial
+    entry.node_id = node_id
+    entry.worker = worker
+    entry.connection = connection
+    memcpy(entry.body, PyBytes_AS_STRING(body), len(body))
+    return made
+
+
+def entries(block) -> list:
+    """Takes a block apart, for tests and tools.  Raises BlockDamaged."""
+    cdef const unsigned char[::1] view = aligned(block)
+    cdef const char *at
+    cdef const char *end
+    cdef const entry_t *entry
+    check(view)
+    at = <const char *>&view[0] + sizeof(block_t)
+    end = <const char *>&view[0] + view.shape[0]
+    taken = []
+    while at < end:
+        entry = <const entry_t *>at
+        taken.append(Entry(
+            op=entry.op,
+            body=entry.body[:entry.body_size],
+            session_id=entry.session_id,
+            attach_zxid=entry.attach_zxid,
+            serial=entry.serial,
+            node_id=entry.node_id,
+            worker=entry.worker,
+            connection=entry.connection,
+            cxid=entry.cxid,
+        ))
+        at += entry.size
+    return taken
+
+
+cdef const unsigned char[::1] aligned(data):
+    """The bytes, at an address that is a multiple of 8: they are read as structures."""
+    cdef const unsigned char[::1] view = data
+    if view.shape[0] and <size_t>&view[0] & 7:
+        view = bytes(view)
+    return view

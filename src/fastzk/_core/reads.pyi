@@ -1,0 +1,3 @@
+from fastzk._core.arena import Arena
+
+def answer(arena: Arena, op: int, path: bytes) -> tuple[int, int, bytes]: ...

@@ -1,0 +1,841 @@
+"""The namespace in the arena: znodes by path, child lists, data, interned ACLs, sessions and their ephemerals, the digest.
+
+    header.root, buckets -> znode_t -> data        bytes
+                                    -> acl         acl_t, shared by all znodes with the same vector
+                                    -> children    child_list_t -> znode_t ... (each knows its place: sibling)
+    session buckets, header.first_session -> session_t -> first_ephemeral -> znode_t -> ephemeral_next ...
+
+The path index is a linear hash table: 2^level buckets, of which the first `split` are split in two; each create that
+brings the load above one splits one more bucket, so no insertion ever waits for a rehash.
+
+The digest is the sum mod 2^128, over all znodes, of H1(path, Stat, ACL) + H2(path, data).  Whoever changes a znode takes
+its old hash out and puts the new one in; H2 is computed again only when the data changes.  It finds accidents, not forgers.
+
+Rules: a writer function first makes sure of every block it needs and then changes the tree, so an error leaves no trace in
+it.  A reader function takes each value that it checks by peek, once, and bounds each walk."""
+
+from fastzk._core.arena cimport (
+    Arena,
+    arena_alloc,
+    arena_barrier,
+    arena_block_size,
+    arena_change,
+    arena_change_bucket,
+    arena_change_header,
+    arena_change_session_bucket,
+    arena_free,
+    arena_see,
+    arena_t,
+    arena_write_begin,
+    arena_write_end,
+    peek16,
+    peek32,
+    peek64,
+    prefetch,
+)
+from fastzk._core.layout cimport (
+    FZ_ASSERT,
+    FZ_DEBUG,
+    GRANULE,
+    NULL_DATA,
+    acl_t,
+    arena_header_t,
+    buffer_append,
+    buffer_be32,
+    buffer_be64,
+    buffer_t,
+    child_list_t,
+    hash_bytes,
+    mix64,
+    ref_t,
+    session_t,
+    znode_t,
+)
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy, memset
+
+
+cdef enum:
+    ZNODE_HEAD = 100            # bytes of a znode before its path (layout.h asserts it)
+    ACL_HEAD = 16
+    LIST_HEAD = 4
+    LIST_SHRINK_MIN = 60        # children; smaller lists are not worth shrinking
+    LOOK_EVERY = 256            # steps of a walk between two looks at the sequence
+    PREFETCH_AHEAD = 8
+
+cdef uint64_t PATH_SEED = <uint64_t>0x9ae16a3b2f90404f
+cdef uint64_t SESSION_SEED = <uint64_t>0xc3a5c85c97cb3127
+cdef uint64_t HIGH_SEED = <uint64_t>0xb492b66fbe98f273
+cdef uint64_t DATA_SEED = <uint64_t>0x9fb21c651e98df25
+
+FZ_ASSERT(sizeof(acl_t) == ACL_HEAD and sizeof(child_list_t) == LIST_HEAD)
+
+
+def format_tree(Arena arena) -> None:
+    """Makes a new tree in a new arena.  Raises MemoryError when the arena is too small, ValueError when it has a tree."""
+    tree_format(&arena.arena)
+
+
+def digest(Arena arena) -> int:
+    """The digest of the whole tree, computed from scratch; the writer's, or between writes."""
+    cdef uint64_t low = 0
+    cdef uint64_t high = 0
+    with nogil:
+        tree_digest(&arena.arena, &low, &high)
+    return <object>high << 64 | low
+
+
+# Writing.  A pointer from own() is the writer's, to look through; to change what is there, arena_change().
+
+cdef inline void *own(arena_t *a, ref_t ref) noexcept nogil:
+    if FZ_DEBUG:
+        FZ_ASSERT(arena_see(a, ref, GRANULE) != NULL)
+    return a.base + <uint64_t>ref * GRANULE
+
+
+cdef inline uint64_t path_hash(const char *path, uint32_t size) noexcept nogil:
+    return hash_bytes(path, size, PATH_SEED)
+
+
+cdef int tree_create(arena_t *a, const char *path, uint32_t path_size, const char *data, uint32_t data_size, ref_t acl,
+                     int32_t flags, uint64_t owner, uint64_t zxid, int64_t time_ms, char *made,
+                     uint32_t *made_size) noexcept nogil:
+    cdef uint32_t slash = path_size
+    cdef uint32_t size = path_size
+    cdef ref_t parent
+    cdef ref_t session = 0
+    cdef ref_t ref
+    cdef ref_t data_ref = 0
+    cdef znode_t *znode
+    if path_size == 0 or path_size > PATH_SIZE_MAX or path[0] != c"/":
+        return ZK_BAD_ARGUMENTS
+    if data_size != NULL_DATA and data_size > DATA_SIZE_MAX:
+        return ZK_BAD_ARGUMENTS
+    while path[slash - 1] != c"/":               # the path begins with one
+        slash -= 1
+    parent = tree_find(a, path, slash - 1 if slash > 1 else 1)
+    if parent == 0:
+        return ZK_NO_NODE
+    znode = <znode_t *>own(a, parent)
+    if is_session_id(znode.ephemeral_owner):
+        return ZK_NO_CHILDREN_FOR_EPHEMERALS
+    memcpy(made, path, path_size)
+    if flags & FLAG_SEQUENTIAL:
+        size += write_sequence(made + size, znode.cversion)
+    made_size[0] = size
+    if size == slash:
+        return ZK_BAD_ARGUMENTS
+    if tree_find(a, made, size):
+        return ZK_NODE_EXISTS
+    if flags & FLAG_EPHEMERAL:
+        session = session_find(a, owner)
+        if session == 0:
+            return ZK_SESSION_EXPIRED
+    if not make_room_for_child(a, parent):
+        return ZK_SYSTEM_ERROR
+    ref = arena_alloc(a, ZNODE_HEAD + size)
+    if ref == 0:
+        return ZK_SYSTEM_ERROR
+    if not store_data(a, data, data_size, &data_ref):
+        arena_free(a, ref, ZNODE_HEAD + size)
+        return ZK_SYSTEM_ERROR
+    znode = <znode_t *>arena_change(a, ref, ZNODE_HEAD + size)
+    memset(znode, 0, ZNODE_HEAD)
+    znode.czxid = znode.mzxid = znode.pzxid = zxid
+    znode.ctime_ms = znode.mtime_ms = time_ms
+    znode.parent = parent
+    znode.acl = acl
+    znode.data = data_ref
+    znode.data_size = data_size
+    znode.path_size = <uint16_t>size
+    znode.name_offset = <uint16_t>slash
+    memcpy(znode.path, made, size)
+    if session:
+        own_ephemeral(a, session, ref, znode)
+    insert(a, ref, znode)
+    add_child(a, parent, ref, znode, zxid)
+    check_digest(a, zxid)
+    return ZK_OK
+
+
+cdef void insert(arena_t *a, ref_t ref, znode_t *znode) noexcept nogil:
+    """Counts a znode whose fields are complete, and puts it into the index."""
+    cdef arena_header_t *header = arena_change_header(a)
+    cdef uint64_t hash = path_hash(znode.path, znode.path_size)
+    cdef ref_t *bucket
+    znode.path_hash = <uint32_t>hash
+    bucket = arena_change_bucket(a, bucket_of(header.index_level, header.index_split, znode.path_hash))
+    znode.hash_next = bucket[0]
+    bucket[0] = ref
+    header.znode_count += 1
+    header.data_bytes += znode.path_size
+    if znode.data:
+        header.data_bytes += znode.data_size
+    put_stat(a, znode, hash)
+    put_data(a, znode, hash)
+    if header.znode_count > (<uint64_t>1 << header.index_level) + header.index_split:
+        split_bucket(a)
+
+
+cdef void own_ephemeral(arena_t *a, ref_t session_ref, ref_t ref, znode_t *znode) noexcept nogil:
+    cdef session_t *session = <session_t *>arena_change(a, session_ref, sizeof(session_t))
+    znode.ephemeral_owner = session.session_id
+    znode.ephemeral_next = session.first_ephemeral
+    if session.first_ephemeral:
+        (<znode_t *>arena_change(a, session.first_ephemeral, ZNODE_HEAD)).ephemeral_previous = ref
+    session.first_ephemeral = ref
+    session.ephemeral_count += 1
+    arena_change_header(a).ephemeral_count += 1
+
+
+cdef void disown_ephemeral(arena_t *a, const znode_t *znode) noexcept nogil:
+    cdef ref_t session_ref = session_find(a, znode.ephemeral_owner)
+    cdef session_t *session
+    FZ_ASSERT(session_ref != 0)                  # Z9
+    session = <session_t *>arena_change(a, session_ref, sizeof(session_t))
+    if znode.ephemeral_next:
+        (<znode_t *>arena_change(a, znode.ephemeral_next, ZNODE_HEAD)).ephemeral_previous = znode.ephemeral_previous
+    if znode.ephemeral_previous:
+        (<znode_t *>arena_change(a, znode.ephemeral_previous, ZNODE_HEAD)).ephemeral_next = znode.ephemeral_next
+    else:
+        session.first_ephemeral = znode.ephemeral_next
+    session.ephemeral_count -= 1
+    arena_change_header(a).ephemeral_count -= 1
+
+
+cdef bint make_room_for_child(arena_t *a, ref_t parent_ref) noexcept nogil:
+    cdef const znode_t *parent = <const znode_t *>own(a, parent_ref)
+    cdef uint32_t capacity = 0
+    if parent.children:
+        capacity = (<const child_list_t *>own(a, parent.children)).capacity
+        if parent.child_count < capacity:
+            return True
+    return resize_children(a, parent_ref, <uint64_t>capacity + capacity // 2 + 1)
+
+
+cdef bint resize_children(arena_t *a, ref_t parent_ref, uint64_t capacity) noexcept nogil:
+    """Moves a parent's child list into a block for at least `capacity`; False when there is none."""
+    cdef znode_t *parent = <znode_t *>arena_change(a, parent_ref, ZNODE_HEAD)
+    cdef uint64_t size = arena_block_size(LIST_HEAD + capacity * sizeof(ref_t))
+    cdef child_list_t *fresh
+    cdef child_list_t *old
+    cdef ref_t ref = arena_alloc(a, size) if size else 0
+    if ref == 0:
+        return False
+    fresh = <child_list_t *>arena_change(a, ref, size)
+    fresh.capacity = <uint32_t>((size - LIST_HEAD) // sizeof(ref_t))
+    if parent.children:
+        old = <child_list_t *>own(a, parent.children)
+        memcpy(fresh.child, old.child, parent.child_count * sizeof(ref_t))
+        arena_free(a, parent.children, LIST_HEAD + <uint64_t>old.capacity * sizeof(ref_t))
+    parent.children = ref
+    return True
+
+
+cdef void add_child(arena_t *a, ref_t parent_ref, ref_t ref, znode_t *znode, uint64_t zxid) noexcept nogil:
+    cdef znode_t *parent = <znode_t *>arena_change(a, parent_ref, ZNODE_HEAD)
+    cdef uint64_t hash = path_hash(parent.path, parent.path_size)
+    take_stat(a, parent, hash)
+    change_child(a, parent.children, parent.child_count)[0] = ref
+    znode.sibling = parent.child_count
+    parent.child_count += 1
+    parent.cversion = next_int(parent.cversion)
+    parent.pzxid = zxid
+    put_stat(a, parent, hash)
+
+
+cdef void remove_child(arena_t *a, const znode_t *znode, uint64_t zxid) noexcept nogil:
+    """The last child takes the place of the one that goes."""
+    cdef znode_t *parent = <znode_t *>arena_change(a, znode.parent, ZNODE_HEAD)
+    cdef uint64_t hash = path_hash(parent.path, parent.path_size)
+    cdef child_list_t *siblings
+    cdef ref_t moved
+    take_stat(a, parent, hash)
+    siblings = <child_list_t *>own(a, parent.children)
+    FZ_ASSERT(znode.sibling < parent.child_count and parent.child_count <= siblings.capacity)
+    parent.child_count -= 1
+    parent.pzxid = zxid
+    put_stat(a, parent, hash)
+    if znode.sibling != parent.child_count:
+        moved = siblings.child[parent.child_count]
+        change_child(a, parent.children, znode.sibling)[0] = moved
+        (<znode_t *>arena_change(a, moved, ZNODE_HEAD)).sibling = znode.sibling
+    if parent.child_count == 0:
+        arena_free(a, parent.children, LIST_HEAD + <uint64_t>siblings.capacity * sizeof(ref_t))
+        parent.children = 0
+    elif siblings.capacity >= LIST_SHRINK_MIN and parent.child_count < siblings.capacity // 4:
+        resize_children(a, znode.parent, parent.child_count * 2)    # in a full arena it stays as it is
+
+
+cdef inline ref_t *change_child(arena_t *a, ref_t siblings, uint32_t place) noexcept nogil:
+    cdef uint64_t offset = <uint64_t>siblings * GRANULE + LIST_HEAD + <uint64_t>place * sizeof(ref_t)
+    arena_barrier(a, offset, sizeof(ref_t))
+    return <ref_t *>(a.base + offset)
+
+
+cdef uint32_t write_sequence(char *to, int32_t value) noexcept nogil:
+    """Java's "%010d": ten characters with leading zeros, the sign among them; gives how many, 11 for the lowest value."""
+    cdef uint32_t left = -<uint32_t>value if value < 0 else <uint32_t>value
+    cdef uint32_t size = 11 if value == -2147483648 else 10
+    cdef uint32_t place = size
+    while place:
+        place -= 1
+        to[place] = <char>(c"0" + left % 10)
+        left //= 10
+    if value < 0:
+        to[0] = c"-"
+    return size
+
+
+cdef inline int32_t next_int(int32_t value) noexcept nogil:
+    """One more, wrapping as Java's int does."""
+    return <int32_t>(<uint32_t>value + 1)
+
+
+cdef inline int32_t next_version(int32_t value) noexcept nogil:
+    """One more, wrapping, and never -1, which would mean any version."""
+    return 0 if value == -2 else next_int(value)
+
+
+cdef int tree_delete(arena_t *a, const char *path, uint32_t path_size, int32_t version, uint64_t zxid) noexcept nogil:
+    cdef ref_t ref = tree_find(a, path, path_size)
+    cdef arena_header_t *header
+    cdef const znode_t *znode
+    cdef uint64_t hash
+    if ref == 0:
+        return ZK_NO_NODE
+    znode = <const znode_t *>own(a, ref)
+    if znode.parent == 0:
+        return ZK_BAD_ARGUMENTS
+    if version != -1 and version != znode.version:
+        return ZK_BAD_VERSION
+    if not is_session_id(znode.ephemeral_owner) and znode.child_count:
+        return ZK_NOT_EMPTY
+    hash = path_hash(znode.path, znode.path_size)
+    take_stat(a, znode, hash)
+    take_data(a, znode, hash)
+    unlink_bucket(a, ref, znode)
+    remove_child(a, znode, zxid)
+    if is_session_id(znode.ephemeral_owner):
+        disown_ephemeral(a, znode)
+    header = arena_change_header(a)
+    header.znode_count -= 1
+    header.data_bytes -= znode.path_size
+    if znode.data:
+        header.data_bytes -= znode.data_size
+        arena_free(a, znode.data, znode.data_size)
+    acl_release(a, znode.acl)
+    arena_free(a, ref, ZNODE_HEAD + znode.path_size)
+    check_digest(a, zxid)
+    return ZK_OK
+
+
+cdef int tree_set_data(arena_t *a, const char *path, uint32_t path_size, const char *data, uint32_t data_size,
+                       int32_t version, uint64_t zxid, int64_t time_ms) noexcept nogil:
+    cdef ref_t ref = tree_find(a, path, path_size)
+    cdef ref_t data_ref = 0
+    cdef arena_header_t *header
+    cdef znode_t *znode
+    cdef uint64_t hash
+    if data_size != NULL_DATA and data_size > DATA_SIZE_MAX:
+        return ZK_BAD_ARGUMENTS
+    if ref == 0:
+        return ZK_NO_NODE
+    znode = <znode_t *>own(a, ref)
+    if version != -1 and version != znode.version:
+        return ZK_BAD_VERSION
+    if not store_data(a, data, data_size, &data_ref):
+        return ZK_SYSTEM_ERROR
+    znode = <znode_t *>arena_change(a, ref, ZNODE_HEAD)
+    header = arena_change_header(a)
+    hash = path_hash(znode.path, znode.path_size)
+    take_stat(a, znode, hash)
+    take_data(a, znode, hash)
+    if znode.data:
+        header.data_bytes -= znode.data_size
+        arena_free(a, znode.data, znode.data_size)
+    if data_ref:
+        header.data_bytes += data_size
+    znode.data = data_ref
+    znode.data_size = data_size
+    znode.version = next_version(znode.version)
+    znode.mzxid = zxid
+    znode.mtime_ms = time_ms
+    put_stat(a, znode, hash)
+    put_data(a, znode, hash)
+    check_digest(a, zxid)
+    return ZK_OK
+
+
+cdef int tree_set_acl(arena_t *a, const char *path, uint32_t path_size, ref_t acl, int32_t version) noexcept nogil:
+    cdef ref_t ref = tree_find(a, path, path_size)
+    cdef znode_t *znode
+    cdef uint64_t hash
+    cdef ref_t old
+    if ref == 0:
+        return ZK_NO_NODE
+    znode = <znode_t *>own(a, ref)
+    if version != -1 and version != znode.aversion:
+        return ZK_BAD_VERSION
+    znode = <znode_t *>arena_change(a, ref, ZNODE_HEAD)
+    hash = path_hash(znode.path, znode.path_size)
+    take_stat(a, znode, hash)
+    old = znode.acl
+    znode.acl = acl
+    znode.aversion = next_version(znode.aversion)
+    put_stat(a, znode, hash)
+    acl_release(a, old)
+    return ZK_OK
+
+
+cdef bint store_data(arena_t *a, const char *data, uint32_t size, ref_t *ref) noexcept nogil:
+    """Puts data into a block of its own; empty and null data have none.  False when the arena is full."""
+    ref[0] = 0
+    if size == 0 or size == NULL_DATA:
+        return True
+    ref[0] = arena_alloc(a, size)
+    if ref[0] == 0:
+        return False
+    memcpy(arena_change(a, ref[0], size), data, size)
+    return True
+
+
+# The index.
+
+cdef inline uint64_t bucket_of(uint64_t level, uint64_t split, uint32_t hash) noexcept nogil:
+    cdef uint64_t bucket = hash & ((<uint64_t>1 << level) - 1)
+    return bucket if bucket >= split else hash & ((<uint64_t>2 << level) - 1)
+
+
+cdef void split_bucket(arena_t *a) noexcept nogil:
+    """Deals the chain of bucket `split` out to itself and its new twin, 2^level further on."""
+    cdef arena_header_t *header = arena_change_header(a)
+    cdef uint64_t buckets = <uint64_t>1 << header.index_level
+    cdef ref_t *end[2]
+    cdef znode_t *znode
+    cdef ref_t ref
+    cdef int side
+    if buckets + header.index_split == a.index_capacity:
+        return                                   # from here on the chains grow
+    end[0] = arena_change_bucket(a, header.index_split)
+    end[1] = arena_change_bucket(a, header.index_split + buckets)
+    ref = end[0][0]
+    while ref:
+        znode = <znode_t *>arena_change(a, ref, ZNODE_HEAD)
+        side = 1 if znode.path_hash & buckets else 0
+        end[side][0] = ref
+        end[side] = &znode.hash_next
+        ref = znode.hash_next
+    end[0][0] = 0
+    end[1][0] = 0
+    header.index_split += 1
+    if header.index_split == buckets:
+        header.index_level += 1
+        header.index_split = 0
+
+
+cdef void unlink_bucket(arena_t *a, ref_t ref, const znode_t *znode) noexcept nogil:
+    cdef ref_t *at = arena_change_bucket(
+        a, bucket_of(a.header.index_level, a.header.index_split, znode.path_hash))
+    while at[0] != ref:
+        FZ_ASSERT(at[0] != 0)
+        at = &(<znode_t *>arena_change(a, at[0], ZNODE_HEAD)).hash_next
+    at[0] = znode.hash_next
+
+
+# The digest.
+
+cdef void stat_digest(arena_t *a, const znode_t *znode, uint64_t hash, uint64_t *low, uint64_t *high) noexcept nogil:
+    cdef uint64_t word[9]
+    cdef uint32_t children = 0 if is_session_id(znode.ephemeral_owner) else znode.child_count
+    word[0] = znode.czxid
+    word[1] = znode.mzxid
+    word[2] = znode.pzxid
+    word[3] = <uint64_t>znode.ctime_ms
+    word[4] = <uint64_t>znode.mtime_ms
+    word[5] = znode.ephemeral_owner
+    word[6] = <uint64_t><uint32_t>znode.version << 32 | <uint32_t>znode.cversion
+    word[7] = <uint64_t><uint32_t>znode.aversion << 32 | children
+    word[8] = <uint64_t>(<const acl_t *>own(a, znode.acl)).hash << 32 | znode.data_size
+    low[0] = hash_bytes(<const char *>word, sizeof(word), hash)
+    high[0] = hash_bytes(<const char *>word, sizeof(word), hash ^ HIGH_SEED)
+
+
+cdef bint data_digest(arena_t *a, const znode_t *znode, uint64_t hash, uint64_t *low, uint64_t *high) noexcept nogil:
+    """False when there is no data to speak of; null and empty differ by the Stat's part."""
+    cdef uint64_t content
+    if znode.data == 0:
+        return False
+    content = hash_bytes(<const char *>own(a, znode.data), znode.data_size, hash ^ DATA_SEED)
+    low[0] = mix64(content ^ HIGH_SEED, hash ^ PATH_SEED)
+    high[0] = mix64(content ^ PATH_SEED, hash ^ HIGH_SEED)
+    return True
+
+
+cdef inline void add_128(uint64_t *low, uint64_t *high, uint64_t plus_low, uint64_t plus_high) noexcept nogil:
+    low[0] += plus_low
+    high[0] += plus_high + (low[0] < plus_low)
+
+
+cdef inline void subtract_128(uint64_t *low, uint64_t *high, uint64_t minus_low, uint64_t minus_high) noexcept nogil:
+    high[0] -= minus_high + (low[0] < minus_low)
+    low[0] -= minus_low
+
+
+cdef void put_stat(arena_t *a, const znode_t *znode, uint64_t hash) noexcept nogil:
+    cdef arena_header_t *header = arena_change_header(a)
+    cdef uint64_t low
+    cdef uint64_t high
+    stat_digest(a, znode, hash, &low, &high)
+    add_128(&header.digest_low, &header.digest_high, low, high)
+
+
+cdef void take_stat(arena_t *a, const znode_t *znode, uint64_t hash) noexcept nogil:
+    cdef arena_header_t *header = arena_change_header(a)
+    cdef uint64_t low
+    cdef uint64_t high
+    stat_digest(a, znode, hash, &low, &high)
+    subtract_128(&header.digest_low, &header.digest_high, low, high)
+
+
+cdef void put_data(arena_t *a, const znode_t *znode, uint64_t hash) noexcept nogil:
+    cdef arena_header_t *header = arena_change_header(a)
+    cdef uint64_t low
+    cdef uint64_t high
+    if data_digest(a, znode, hash, &low, &high):
+        add_128(&header.digest_low, &header.digest_high, low, high)
+
+
+cdef void take_data(arena_t *a, const znode_t *znode, uint64_t hash) noexcept nogil:
+    cdef arena_header_t *header = arena_change_header(a)
+    cdef uint64_t low
+    cdef uint64_t high
+    if data_digest(a, znode, hash, &low, &high):
+        subtract_128(&header.digest_low, &header.digest_high, low, high)
+
+
+cdef void tree_digest(arena_t *a, uint64_t *low, uint64_t *high) noexcept nogil:
+    cdef const ref_t *buckets = <const ref_t *>(a.base + a.index_offset)
+    cdef uint64_t bucket
+    cdef uint64_t hash
+    cdef uint64_t part_low
+    cdef uint64_t part_high
+    cdef const znode_t *znode
+    cdef ref_t ref
+    low[0] = high[0] = 0
+    for bucket in range((<uint64_t>1 << a.header.index_level) + a.header.index_split):
+        ref = buckets[bucket]
+        while ref:
+            znode = <const znode_t *>own(a, ref)
+            hash = path_hash(znode.path, znode.path_size)
+            stat_digest(a, znode, hash, &part_low, &part_high)
+            add_128(low, high, part_low, part_high)
+            if data_digest(a, znode, hash, &part_low, &part_high):
+                add_128(low, high, part_low, part_high)
+            ref = znode.hash_next
+
+
+cdef inline void check_digest(arena_t *a, uint64_t zxid) noexcept nogil:
+    """Debug builds: now and then, the digest must be what a fresh computation gives."""
+    cdef uint64_t low
+    cdef uint64_t high
+    if FZ_DEBUG and zxid % 1024 == 0:
+        tree_digest(a, &low, &high)
+        FZ_ASSERT(low == a.header.digest_low and high == a.header.digest_high)
+
+
+# Reading.
+
+cdef ref_t tree_find(arena_t *a, const char *path, uint32_t path_size) noexcept nogil:
+    cdef uint64_t sequence = peek64(&a.header.sequence)
+    cdef uint64_t level = peek64(&a.header.index_level)
+    cdef uint64_t split = peek64(&a.header.index_split)
+    cdef uint32_t hash = <uint32_t>path_hash(path, path_size)
+    cdef uint32_t steps = 0
+    cdef const znode_t *znode
+    cdef uint64_t bucket
+    cdef ref_t ref
+    if level >= 32:
+        return 0
+    bucket = bucket_of(level, split, hash)
+    if bucket >= a.index_capacity:
+        return 0
+    ref = peek32(<const ref_t *>(a.base + a.index_offset) + bucket)
+    while ref:
+        znode = <const znode_t *>arena_see(a, ref, ZNODE_HEAD)
+        if znode == NULL:
+            return 0
+        if (peek32(&znode.path_hash) == hash and peek16(&znode.path_size) == path_size
+                and arena_see(a, ref, ZNODE_HEAD + path_size) != NULL and memcmp(znode.path, path, path_size) == 0):
+            return ref
+        ref = peek32(&znode.hash_next)
+        steps += 1
+        if steps % LOOK_EVERY == 0 and is_lost(a, sequence, steps, ZNODE_HEAD):
+            return 0
+    return 0
+
+
+cdef bint is_lost(arena_t *a, uint64_t sequence, uint32_t steps, uint64_t block_size) noexcept nogil:
+    """True when a walk need not go on: the writer came by, or the heap cannot hold so many blocks and it is a circle."""
+    return peek64(&a.header.sequence) != sequence or steps > (a.capacity - a.heap_offset) // block_size
+
+
+cdef const znode_t *tree_see(arena_t *a, ref_t ref) noexcept nogil:
+    cdef const znode_t *znode = <const znode_t *>arena_see(a, ref, ZNODE_HEAD)
+    if znode == NULL or arena_see(a, ref, ZNODE_HEAD + <uint64_t>peek16(&znode.path_size)) == NULL:
+        return NULL
+    return znode
+
+
+cdef void tree_stat(const znode_t *znode, buffer_t *out) noexcept nogil:
+    cdef bint is_ephemeral = is_session_id(znode.ephemeral_owner)
+    cdef uint32_t children = 0 if is_ephemeral else znode.child_count
+    buffer_be64(out, znode.czxid)
+    buffer_be64(out, znode.mzxid)
+    buffer_be64(out, <uint64_t>znode.ctime_ms)
+    buffer_be64(out, <uint64_t>znode.mtime_ms)
+    buffer_be32(out, <uint32_t>znode.version)
+    buffer_be32(out, 2 * <uint32_t>znode.cversion - children)
+    buffer_be32(out, <uint32_t>znode.aversion)
+    buffer_be64(out, znode.ephemeral_owner if is_ephemeral else 0)
+    buffer_be32(out, 0 if znode.data_size == NULL_DATA else znode.data_size)
+    buffer_be32(out, children)
+    buffer_be64(out, znode.pzxid)
+
+
+cdef int tree_data(arena_t *a, const znode_t *znode, buffer_t *out) noexcept nogil:
+    cdef uint32_t size = peek32(&znode.data_size)
+    cdef const char *data
+    if size == 0 or size == NULL_DATA:
+        buffer_be32(out, size)                   # NULL_DATA is jute's -1
+        return 0
+    data = <const char *>arena_see(a, peek32(&znode.data), size)
+    if data == NULL or size > DATA_SIZE_MAX:
+        return -1
+    buffer_be32(out, size)
+    buffer_append(out, data, size)
+    return 0
+
+
+cdef int tree_children(arena_t *a, const znode_t *znode, uint64_t sequence, buffer_t *out) noexcept nogil:
+    cdef uint32_t count = peek32(&znode.child_count)
+    cdef ref_t list_ref = peek32(&znode.children)
+    cdef ref_t parent = <ref_t>((<uint64_t>(<const char *>znode - a.base)) // GRANULE)
+    cdef const child_list_t *siblings
+    cdef const znode_t *child
+    cdef uint32_t size
+    cdef uint32_t name
+    cdef uint32_t i
+    cdef ref_t ref
+    if is_session_id(peek64(&znode.ephemeral_owner)) or count == 0:
+        buffer_be32(out, 0)
+        return 0
+    siblings = <const child_list_t *>arena_see(a, list_ref, LIST_HEAD + <uint64_t>count * sizeof(ref_t))
+    if siblings == NULL:
+        return -1
+    buffer_be32(out, count)
+    for i in range(count):
+        if sequence and i % LOOK_EVERY == 0 and peek64(&a.header.sequence) != sequence:
+            return -1
+        if i + PREFETCH_AHEAD < count:
+            prefetch(a.base + <uint64_t>siblings.child[i + PREFETCH_AHEAD] * GRANULE + 64)
+        ref = peek32(&siblings.child[i])
+        child = <const znode_t *>arena_see(a, ref, ZNODE_HEAD)
+        if child == NULL:
+            return -1
+        size = peek16(&child.path_size)
+        name = peek16(&child.name_offset)
+        # With its parent and place checked no block counts twice: what is appended is never larger than the heap.
+        if (peek32(&child.parent) != parent or peek32(&child.sibling) != i or name > size
+                or arena_see(a, ref, ZNODE_HEAD + <uint64_t>size) == NULL):
+            return -1
+        buffer_be32(out, size - name)
+        buffer_append(out, child.path + name, size - name)
+    return 0
+
+
+# ACLs.
+
+cdef ref_t acl_intern(arena_t *a, const char *vector, uint32_t size) noexcept nogil:
+    cdef uint32_t hash = <uint32_t>hash_bytes(vector, size, PATH_SEED)
+    cdef ref_t ref = a.header.acl_buckets[hash & 255]
+    cdef arena_header_t *header
+    cdef acl_t *acl
+    while ref:
+        acl = <acl_t *>own(a, ref)
+        if acl.hash == hash and acl.size == size and memcmp(acl.vector, vector, size) == 0:
+            acl = <acl_t *>arena_change(a, ref, ACL_HEAD)
+            acl.references += 1
+            return ref
+        ref = acl.next
+    ref = arena_alloc(a, ACL_HEAD + <uint64_t>size)
+    if ref == 0:
+        return 0
+    header = arena_change_header(a)
+    acl = <acl_t *>arena_change(a, ref, ACL_HEAD + <uint64_t>size)
+    acl.next = header.acl_buckets[hash & 255]
+    acl.references = 1
+    acl.hash = hash
+    acl.size = size
+    memcpy(acl.vector, vector, size)
+    header.acl_buckets[hash & 255] = ref
+    header.acl_count += 1
+    return ref
+
+
+cdef void acl_release(arena_t *a, ref_t ref) noexcept nogil:
+    cdef acl_t *acl = <acl_t *>arena_change(a, ref, ACL_HEAD)
+    cdef arena_header_t *header
+    cdef ref_t *at
+    FZ_ASSERT(acl.references > 0)
+    acl.references -= 1
+    if acl.references:
+        return
+    header = arena_change_header(a)
+    at = &header.acl_buckets[acl.hash & 255]
+    while at[0] != ref:
+        FZ_ASSERT(at[0] != 0)
+        at = &(<acl_t *>arena_change(a, at[0], ACL_HEAD)).next
+    at[0] = acl.next
+    header.acl_count -= 1
+    arena_free(a, ref, ACL_HEAD + <uint64_t>acl.size)
+
+
+cdef const char *acl_see(arena_t *a, ref_t ref, uint32_t *size) noexcept nogil:
+    cdef const acl_t *acl = <const acl_t *>arena_see(a, ref, ACL_HEAD)
+    size[0] = 0
+    if acl == NULL:
+        return NULL
+    size[0] = peek32(&acl.size)
+    if arena_see(a, ref, ACL_HEAD + <uint64_t>size[0]) == NULL:
+        return NULL
+    return acl.vector
+
+
+# Sessions.
+
+cdef inline uint64_t session_bucket(arena_t *a, uint64_t session_id) noexcept nogil:
+    return mix64(session_id ^ SESSION_SEED, PATH_SEED) & (a.session_buckets - 1)
+
+
+cdef ref_t session_find(arena_t *a, uint64_t session_id) noexcept nogil:
+    cdef uint64_t sequence = peek64(&a.header.sequence)
+    cdef uint64_t bucket = session_bucket(a, session_id)
+    cdef ref_t ref = peek32(<const ref_t *>(a.base + a.session_offset) + bucket)
+    cdef const session_t *session
+    cdef uint32_t steps = 0
+    while ref:
+        session = <const session_t *>arena_see(a, ref, sizeof(session_t))
+        if session == NULL:
+            return 0
+        if peek64(&session.session_id) == session_id:
+            return ref
+        ref = peek32(&session.hash_next)
+        steps += 1
+        if steps % LOOK_EVERY == 0 and is_lost(a, sequence, steps, sizeof(session_t)):
+            return 0
+    return 0
+
+
+cdef ref_t session_create(arena_t *a, uint64_t session_id, uint32_t timeout_ms, const uint8_t *password, uint64_t zxid,
+                          uint64_t nonce) noexcept nogil:
+    cdef arena_header_t *header
+    cdef session_t *session
+    cdef ref_t *bucket
+    cdef ref_t ref
+    if not is_session_id(session_id):
+        return 0
+    FZ_ASSERT(session_find(a, session_id) == 0)
+    ref = arena_alloc(a, sizeof(session_t))
+    if ref == 0:
+        return 0
+    header = arena_change_header(a)
+    session = <session_t *>arena_change(a, ref, sizeof(session_t))
+    memset(session, 0, sizeof(session_t))
+    session.session_id = session_id
+    session.attach_zxid = zxid
+    session.attach_nonce = nonce
+    session.timeout_ms = timeout_ms
+    memcpy(session.password, password, sizeof(session.password))
+    bucket = arena_change_session_bucket(a, session_bucket(a, session_id))
+    session.hash_next = bucket[0]
+    bucket[0] = ref
+    session.next = header.first_session
+    if session.next:
+        (<session_t *>arena_change(a, session.next, sizeof(session_t))).previous = ref
+    header.first_session = ref
+    header.session_count += 1
+    return ref
+
+
+cdef void session_remove(arena_t *a, ref_t ref) noexcept nogil:
+    cdef arena_header_t *header = arena_change_header(a)
+    cdef const session_t *session = <const session_t *>own(a, ref)
+    cdef ref_t *at = arena_change_session_bucket(a, session_bucket(a, session.session_id))
+    FZ_ASSERT(session.first_ephemeral == 0 and session.ephemeral_count == 0)    # Z9
+    while at[0] != ref:
+        FZ_ASSERT(at[0] != 0)
+        at = &(<session_t *>arena_change(a, at[0], sizeof(session_t))).hash_next
+    at[0] = session.hash_next
+    if session.next:
+        (<session_t *>arena_change(a, session.next, sizeof(session_t))).previous = session.previous
+    if session.previous:
+        (<session_t *>arena_change(a, session.previous, sizeof(session_t))).next = session.next
+    else:
+        header.first_session = session.next
+    header.session_count -= 1
+    arena_free(a, ref, sizeof(session_t))
+
+
+# A new tree.
+
+cdef int tree_format(arena_t *a) except -1:
+    # One ACL entry: permissions, "world", "anyone".
+    cdef bytes everyone = b"\0\0\0\5world\0\0\0\6anyone"
+    cdef bytes everything = b"\0\0\0\1\0\0\0\x1f" + everyone
+    cdef bytes reading = b"\0\0\0\1\0\0\0\1" + everyone
+    cdef arena_header_t *header
+    cdef znode_t *root
+    cdef bint is_done = False
+    if a.header.root:
+        raise ValueError("the arena has a tree already")
+    arena_write_begin(a)
+    header = arena_change_header(a)
+    header.acl_open = acl_intern(a, everything, <uint32_t>len(everything))     # the header's own reference: it never goes
+    header.root = arena_alloc(a, ZNODE_HEAD + 1)
+    if header.acl_open and header.root:
+        root = <znode_t *>arena_change(a, header.root, ZNODE_HEAD + 1)
+        memset(root, 0, ZNODE_HEAD)
+        root.acl = acl_intern(a, everything, <uint32_t>len(everything))
+        root.path_size = 1
+        root.name_offset = 1
+        root.path[0] = c"/"
+        insert(a, header.root, root)
+        is_done = (
+            make_system_znode(a, b"/zookeeper", everything)
+            and make_system_znode(a, b"/zookeeper/quota", everything)
+            and make_system_znode(a, b"/zookeeper/config", reading)
+        )
+    arena_write_end(a, 0, 0, 0)
+    if not is_done:
+        raise MemoryError("the arena is too small for a tree")
+    return 0
+
+
+cdef bint make_system_znode(arena_t *a, bytes path, bytes vector) noexcept:
+    """A znode that comes with the tree; ZooKeeper does not count it among the children its parent has had."""
+    cdef char made[32]
+    cdef uint32_t made_size
+    cdef znode_t *parent
+    cdef uint64_t hash
+    cdef ref_t ref
+    cdef ref_t acl = acl_intern(a, vector, <uint32_t>len(vector))
+    if acl == 0 or tree_create(a, path, <uint32_t>len(path), NULL, 0, acl, 0, 0, 0, 0, made, &made_size) != ZK_OK:
+        return False
+    ref = tree_find(a, path, <uint32_t>len(path))
+    parent = <znode_t *>arena_change(a, (<znode_t *>own(a, ref)).parent, ZNODE_HEAD)
+    hash = path_hash(parent.path, parent.path_size)
+    take_stat(a, parent, hash)
+    parent.cversion = 0
+    put_stat(a, parent, hash)
+    return True

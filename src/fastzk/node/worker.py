@@ -1,0 +1,345 @@
+"""A worker: the process that serves clients.  Everything about a request is done by compiled code (the Loop moves bytes, the
+Server decides); what stands here runs once per turn or per second.
+
+Life: HELLO to the engine -> WELCOME: the zxid to start at -> the first STATUS: connections are let in -> turns until SIGTERM,
+or until the engine can no longer be followed, which ends the process; the supervisor starts another one.
+
+Rules: what this process knows comes from its engine and the arena, which it maps read-only (Z7).  A worker whose stream of
+commits has a hole must end: its clients may have missed an event."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import platform
+import resource
+import signal
+import socket
+import struct
+import sys
+import time
+from dataclasses import dataclass
+from types import FrameType
+
+import zmq
+
+from fastzk import limits
+from fastzk._core.arena import Arena
+from fastzk._core.serve import Server
+from fastzk.node import words
+from fastzk.node.stats import StatsPage
+from fastzk.storage.shm import map_shared
+from fastzk.transport import _loop
+from fastzk.transport._link import EngineLink, LinkError
+from fastzk.transport.links import ZMTP_3_ONLY
+
+LINK = struct.Struct("<HHIQQQQ")
+HELLO, WELCOME, TOUCH = 1, 2, 4
+LEADER, FOLLOWER, STANDALONE = 2, 1, 3
+MODES = {LEADER: "leader", FOLLOWER: "follower", STANDALONE: "standalone"}
+
+USE_FD = 89  # libzmq's ZMQ_USE_FD: bind() takes over a descriptor that listens already
+
+# Random bytes for session ids' passwords: a thousand connections in one turn take a third of it.
+ENTROPY_BYTES = 64 << 10
+# Messages of ZeroMQ that wait for one client, or of one: a client that reads nothing must not fill the memory.
+CLIENT_MESSAGES_MAX = 64
+# One message of a client: what a client sends at once, and one request more.
+CLIENT_MESSAGE_BYTES_MAX = 4 * limits.FRAME_BYTES_MAX
+# How long clients get to take their last bytes when the worker ends.
+END_MS = 500
+
+logger = logging.getLogger("fastzk.worker")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerConfig:
+    """What the supervisor hands to a worker; descriptors are inherited."""
+
+    node_id: int
+    worker: int  # its number, never used before in this life of the engine
+    tcp_fd: int  # listening, non-blocking, shared by all workers of the node; for ZooKeeper's protocol
+    native_fd: int  # the same for ZeroMQ
+    native_address: str  # what native_fd listens on, for people
+    engine_address: str  # ipc://...
+    arena_fd: int  # may be read only
+    arena_size: int
+    stats_fd: int
+    stats_slot: int
+    tick_time_ms: int
+    timeout_min_ms: int
+    timeout_max_ms: int
+
+
+def run_worker(config: WorkerConfig) -> None:
+    """Serves clients until SIGTERM.  Raises LinkError when the engine can no longer be followed."""
+    Worker(config).run()
+
+
+class Worker:
+    """One worker process."""
+
+    def __init__(self, config: WorkerConfig) -> None:
+        self._config = config
+        self._is_ending = False
+        self._started_ms = _monotonic_ms()
+        self._wake, self._wake_write = socket.socketpair()
+        self._wake.setblocking(False)
+        self._wake_write.setblocking(False)
+        self._stats = StatsPage(config.stats_fd)
+        self._incarnation = int.from_bytes(os.urandom(8), "little")
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._engine = self._context.socket(zmq.DEALER)
+        self._engine.setsockopt(zmq.LINGER, 0)
+        self._engine.setsockopt(zmq.RECONNECT_IVL, 10)  # ms; the engine may not have begun to listen
+        self._engine.setsockopt(zmq.SNDHWM, 10_000)
+        self._engine.setsockopt(zmq.RCVHWM, 10_000)
+        self._router: zmq.Socket[bytes] | None = None
+        # Ids of sessions heard of that the engine has not been told of yet.
+        self._touched = b""
+        # As the engine has said last.
+        self._status: tuple[int, int, int, int, bool] | None = None
+        self._server: Server
+        self._link: EngineLink
+        self._loop: _loop.Loop
+
+    def run(self) -> None:
+        """Runs until SIGTERM.  Raises LinkError."""
+        _raise_descriptor_limit()
+        signal.set_wakeup_fd(self._wake_write.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGTERM, self._on_sigterm)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor says when to end
+        try:
+            start_zxid = self._greet_engine()
+            if start_zxid is not None:
+                self._open(*start_zxid)
+                self._serve()
+        except LinkError as error:
+            logger.error("worker %d ends: %s", self._config.worker, error)
+            raise
+        finally:
+            signal.set_wakeup_fd(-1)
+            self._close()
+
+    def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
+        self._is_ending = True
+
+    # --- beginning
+
+    def _greet_engine(self) -> tuple[int, int] | None:
+        """Says HELLO and waits for WELCOME: the engine's incarnation and the zxid to start at; None at SIGTERM."""
+        self._engine.connect(self._config.engine_address)
+        self._engine.send(LINK.pack(HELLO, self._config.worker, 0, self._incarnation, 1, 0, 0))
+        poller = zmq.Poller()
+        poller.register(self._engine, zmq.POLLIN)
+        poller.register(self._wake, zmq.POLLIN)
+        while not self._is_ending:
+            if self._engine in dict(poller.poll()):
+                message = self._engine.recv()
+                if len(message) != LINK.size:
+                    raise LinkError(f"the engine's first message has {len(message)} bytes")
+                kind, worker, _, incarnation, sequence, zxid, _ = LINK.unpack(message)
+                if kind != WELCOME or worker != self._config.worker or sequence != 1:
+                    raise LinkError(f"the engine's first message is of kind {kind} for worker {worker}, number {sequence}")
+                return incarnation, zxid
+        return None
+
+    def _open(self, engine_incarnation: int, start_zxid: int) -> None:
+        """Makes what serves, once the engine has made the arena."""
+        config = self._config
+        self._arena = Arena.open(map_shared(config.arena_fd, config.arena_size, is_writable=False))
+        self._server = Server(
+            self._arena,
+            node_id=config.node_id,
+            worker=config.worker,
+            incarnation=self._incarnation,
+            timeout_min_ms=config.timeout_min_ms,
+            timeout_max_ms=config.timeout_max_ms,
+            connections_max=limits.CONNECTIONS_MAX,
+            start_zxid=start_zxid,
+            session_seed=time.time_ns() // 1_000_000,
+            hash_seed=int.from_bytes(os.urandom(8), "little"),
+            frame_max=limits.FRAME_BYTES_MAX,
+            output_max=limits.OUTPUT_BYTES_MAX,
+        )
+        self._server.is_serving = False
+        self._server.add_entropy(os.urandom(ENTROPY_BYTES))
+        self._router = self._open_router()
+        self._link = EngineLink(
+            self._server,
+            self._engine,
+            worker=config.worker,
+            incarnation=self._incarnation,
+            engine_incarnation=engine_incarnation,
+            sent_sequence=1,
+            heard_sequence=1,
+        )
+        self._loop = _loop.Loop(
+            self._server,
+            self._link,
+            listen_fd=config.tcp_fd,
+            wake_fd=self._wake.fileno(),
+            router=self._router,
+            stats=self._stats.claim(config.stats_slot),
+        )
+
+    def _open_router(self) -> zmq.Socket[bytes]:
+        """The socket for ZeroMQ's clients, over the listening descriptor that all workers share."""
+        # libzmq numbers its peers from rand(), which nobody seeds: a peer that knew the numbers could take another's.
+        ctypes.CDLL(None).srand(int.from_bytes(os.urandom(4), "little"))
+        router = self._context.socket(zmq.ROUTER)
+        router.setsockopt(zmq.LINGER, 0)
+        router.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        router.setsockopt_string(zmq.ZAP_DOMAIN, ZMTP_3_ONLY)
+        router.setsockopt(zmq.MAXMSGSIZE, CLIENT_MESSAGE_BYTES_MAX)
+        router.setsockopt(zmq.HANDSHAKE_IVL, 10_000)
+        router.setsockopt(zmq.HEARTBEAT_IVL, 10_000)  # else a machine that vanished keeps its connection for hours
+        router.setsockopt(zmq.HEARTBEAT_TIMEOUT, 20_000)
+        router.setsockopt(zmq.SNDHWM, CLIENT_MESSAGES_MAX)
+        router.setsockopt(zmq.RCVHWM, CLIENT_MESSAGES_MAX)
+        router.setsockopt(USE_FD, self._config.native_fd)
+        return router
+
+    # --- serving
+
+    def _serve(self) -> None:
+        logger.info("worker %d follows its engine from zxid %#x", self._config.worker, self._server.handled_zxid)
+        loop, server = self._loop, self._server
+        second_ms = _monotonic_ms() + 1000
+        while not self._is_ending:
+            flags = loop.turn(max(0, second_ms - _monotonic_ms()))
+            if server.entropy_left < ENTROPY_BYTES // 2:
+                server.add_entropy(os.urandom(ENTROPY_BYTES - server.entropy_left))
+                loop.hurry()
+            if flags & _loop.STATUS:
+                self._take_status()
+            if flags & _loop.WORDS:
+                self._answer_words()
+            if _monotonic_ms() >= second_ms:
+                second_ms = _monotonic_ms() + 1000
+                self._touch()
+                loop.second()
+        self._end()
+
+    def _take_status(self) -> None:
+        status = self._link.engine_status()
+        assert status is not None, "a status has come"
+        was_serving, is_first = self._server.is_serving, self._status is None
+        self._status = status
+        is_serving = status[4]
+        self._server.is_serving = is_serving
+        if is_serving != was_serving:
+            logger.info("worker %d %s clients", self._config.worker, "serves" if is_serving else "closes its")
+            if not is_serving:
+                self._server.close_all()
+                self._loop.hurry()
+        if is_first:
+            # Not before: who came earlier waits in the kernel's queue and is not turned away.
+            assert self._router is not None, "made before the loop"
+            self._router.bind(_numeric_address(self._config.native_fd))
+            self._loop.listen(True)
+            self._loop.hurry()
+
+    def _touch(self) -> None:
+        """Tells the engine which sessions have been heard of."""
+        self._touched += self._server.take_touched()
+        if self._touched and self._link.tell(TOUCH, len(self._touched) // 8, self._touched):
+            self._touched = b""
+
+    def _end(self) -> None:
+        """Lets go of all clients, who find another worker or node."""
+        self._loop.listen(False)
+        self._server.is_serving = False
+        self._server.close_all()
+        end_ms = _monotonic_ms() + END_MS
+        self._loop.hurry()
+        self._loop.turn(0)
+        while self._loop.connection_count and _monotonic_ms() < end_ms:
+            self._loop.turn(10)
+        logger.info("worker %d ends", self._config.worker)
+
+    def _close(self) -> None:
+        if self._router is not None:
+            self._loop.drop_all()
+            self._router.close()
+        self._engine.close()
+        self._context.term()
+        self._wake.close()
+        self._wake_write.close()
+
+    # --- four-letter words
+
+    def _answer_words(self) -> None:
+        self._loop.hurry()  # the counters are to be of now
+        asked = self._server.words()
+        facts = self._facts(has_clients=any(word == b"stat" for _, word in asked))
+        for slot, word in asked:
+            self._server.answer_word(slot, words.answer(word, facts))
+
+    def _facts(self, has_clients: bool) -> words.NodeFacts:
+        arena = self._arena.counters()
+        role = self._status[3] if self._status else 0
+        return words.NodeFacts(
+            is_serving=self._server.is_serving,
+            mode=MODES.get(role, "looking"),
+            zxid=arena["applied_zxid"],
+            digest=arena["digest"],
+            uptime_ms=_monotonic_ms() - self._started_ms,
+            open_descriptors=len(os.listdir("/proc/self/fd")),
+            descriptors_max=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+            arena=arena,
+            total=self._stats.total(),
+            environment=_environment(),
+            clients=self._clients() if has_clients else (),
+        )
+
+    def _clients(self) -> list[words.ClientFacts]:
+        clients = []
+        for connection in self._server.describe():
+            fd = self._loop.peer_fd(connection["slot"])
+            if fd < 0:
+                continue
+            peer = socket.socket(fileno=os.dup(fd))
+            try:
+                address, port = peer.getpeername()[:2]
+            except OSError:
+                continue  # it has gone meanwhile
+            finally:
+                peer.close()
+            clients.append(words.ClientFacts(address, port, connection["queued"], connection["received"], connection["sent"]))
+        return clients
+
+
+def _monotonic_ms() -> int:
+    return time.monotonic_ns() // 1_000_000
+
+
+def _raise_descriptor_limit() -> None:
+    """As many connections as the system allows: the soft limit of a shell is 1024."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _numeric_address(fd: int) -> str:
+    """Where a descriptor listens, as libzmq wants it: it looks up no names."""
+    listener = socket.socket(fileno=os.dup(fd))
+    try:
+        host, port = listener.getsockname()[:2]
+    finally:
+        listener.close()
+    return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
+
+
+def _environment() -> dict[str, str]:
+    """What `envi` tells."""
+    return {
+        "host.name": socket.gethostname(),
+        "python.version": platform.python_version(),
+        "zmq.version": zmq.zmq_version(),
+        "os.name": platform.system(),
+        "os.arch": platform.machine(),
+        "os.version": platform.release(),
+        "user.dir": os.getcwd(),
+        "python.path": sys.executable,
+    }

@@ -1,0 +1,136 @@
+"""Whose data a directory holds, and that only one process uses it.
+
+    DATA/lock       held with flock as long as the process lives, however it ends
+    DATA/vote       storage/vote.py
+    DATA/log/       storage/log.py
+    DATA/identity   one line: fastzk <format version> node <node id>
+
+Rule: identity is written last, and synced.  Where it stands everything else must stand; where it does not, nothing was
+ever promised from this directory.  Directories are made with mode 0700, files with 0600."""
+
+import errno
+import fcntl
+import os
+import re
+from pathlib import Path
+
+from fastzk.storage.disk import DIRECTORY_MODE, FILE_MODE, RealDisk
+from fastzk.storage.vote import VOTE_NAME, VoteFile
+
+FORMAT_VERSION = 1
+LOG_NAME = "log"
+IDENTITY_NAME = "identity"
+LOCK_NAME = "lock"
+# What may be in a directory that has no identity yet: our own unfinished beginnings, and what mkfs leaves.
+_BEGINNINGS = {LOCK_NAME, VOTE_NAME, LOG_NAME, IDENTITY_NAME, "lost+found"}
+_LINE = re.compile(r"fastzk (\d{1,9}) node (\d{1,9})\n")
+
+
+class IdentityError(Exception):
+    """This directory cannot be used by this node; the message is one line that says which and why."""
+
+
+class DataDirectory:
+    """A node's data directory, claimed for this process until close()."""
+
+    def __init__(self, path: str, node_id: int, lock_fd: int) -> None:
+        self.path = path
+        self.node_id = node_id
+        self._lock_fd = lock_fd
+
+    @classmethod
+    def claim(cls, path: str, node_id: int) -> "DataDirectory":
+        """Locks the directory and sees that it is this node's; on first use makes it so.  Raises IdentityError.
+
+        Whether vote and log can be read is for VoteFile.load() and SegmentLog.open() to say."""
+        try:
+            lock_fd = _lock(path)
+        except OSError as e:
+            raise IdentityError(f"{path}: {_explain(e)}") from e
+        claimed = cls(path, node_id, lock_fd)
+        try:
+            claimed._identify()
+        except OSError as e:
+            claimed.close()
+            raise IdentityError(f"{e.filename or path}: {_explain(e)}") from e
+        except BaseException:
+            claimed.close()
+            raise
+        return claimed
+
+    @property
+    def log_path(self) -> str:
+        return f"{self.path}/{LOG_NAME}"
+
+    def close(self) -> None:
+        """Gives the directory free."""
+        if self._lock_fd >= 0:
+            os.close(self._lock_fd)
+            self._lock_fd = -1
+
+    def _identify(self) -> None:
+        file = Path(self.path, IDENTITY_NAME)
+        line = file.read_text("ascii", "replace") if file.exists() else ""
+        if not line.endswith("\n") and len(line) < 32 and not self._is_used():
+            self._found()
+            return
+        match = _LINE.fullmatch(line)
+        if match is None:
+            raise IdentityError(f"{file}: is not right, though the directory has been in use: {line[:40]!r}")
+        version, node_id = int(match[1]), int(match[2])
+        if version != FORMAT_VERSION:
+            raise IdentityError(f"{self.path}: holds data of format {version}, not of format {FORMAT_VERSION}")
+        if node_id != self.node_id:
+            raise IdentityError(f"{self.path}: holds the data of node {node_id}, not of node {self.node_id}")
+        for name in (VOTE_NAME, LOG_NAME):
+            if not os.path.lexists(f"{self.path}/{name}"):
+                raise IdentityError(f"{self.path}/{name}: missing, though node {node_id} has been in use")
+
+    def _is_used(self) -> bool:
+        """Whether a log has been begun here."""
+        return os.path.isdir(self.log_path) and bool(os.listdir(self.log_path))
+
+    def _found(self) -> None:
+        """First use."""
+        strange = sorted(set(os.listdir(self.path)) - _BEGINNINGS)
+        if strange:
+            raise IdentityError(
+                f"{self.path}: is neither empty nor a data directory of fastzk: it holds {strange[0]!r}"
+            )
+        disk = RealDisk()
+        if not os.path.lexists(self.log_path):
+            disk.make_dir(self.log_path)
+        VoteFile(disk, self.path).load(is_new=True)
+        line = f"fastzk {FORMAT_VERSION} node {self.node_id}\n".encode()
+        fd = os.open(f"{self.path}/{IDENTITY_NAME}", os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE)
+        try:
+            # Before the identity stands, all that it vouches for must.
+            disk.sync_dir(self.path)
+            os.write(fd, line)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        disk.sync_dir(self.path)
+        disk.sync_dir(str(Path(self.path).absolute().parent))
+
+
+def _lock(path: str) -> int:
+    if not os.path.lexists(path):
+        os.mkdir(path, DIRECTORY_MODE)
+    fd = os.open(f"{path}/{LOCK_NAME}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _explain(error: OSError) -> str:
+    if error.errno in (errno.EWOULDBLOCK, errno.EAGAIN):
+        return "in use by another process"
+    if error.errno == errno.ENOTDIR:
+        return "not a directory"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "not writable"
+    return (error.strerror or str(error)).lower()
