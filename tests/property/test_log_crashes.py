@@ -1,5 +1,5 @@
-"""Goal: whatever happens to the disk in a crash, and wherever the crash comes, the log that is recovered is one that was
-written, holds all that was reported done, and is never called damaged; and a byte that changes is never served.
+"""Goal: whatever happens to the disk in a crash, and wherever the crash comes, the log that is recovered is one that
+was written, holds all that was reported done, and is never called damaged; and a byte that changes is never served.
 
 Method: random programs of appends, syncs, truncations, restarts and crashes (in the middle of a write, of a
 truncation, of a recovery) on the simulated disk, beside a plain list.  A crash may leave any state the list had since
@@ -122,7 +122,7 @@ class Program:
         self.appender.step(self.random.choice((1, 2, 1000)))
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.integers(0, 2**32))
 def test_a_crash_loses_nothing_that_was_acknowledged(seed: int) -> None:
     Program(Random(seed)).run(60)
@@ -147,14 +147,10 @@ def test_a_failed_write_or_sync_ends_the_writer(seed: int) -> None:
     for _ in range(40):
         program.append()
         program.step()
-        try:
-            program.take_done()
-        except LogFailed as e:
-            assert e.file.startswith(DIRECTORY)
+        if program.writer.error is not None:
             break
-    else:
-        pytest.fail("the error was not reported")
-    with pytest.raises(LogFailed):
+        program.take_done()
+    with pytest.raises(LogFailed, match=DIRECTORY):
         program.writer.take_done()
     operations = program.disk.operations
     program.step()
@@ -162,7 +158,7 @@ def test_a_failed_write_or_sync_ends_the_writer(seed: int) -> None:
     program.crash()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.integers(0, 2**32))
 def test_a_changed_byte_is_found_or_was_in_the_last_batch(seed: int) -> None:
     """After an orderly close everything is proven, so there every change of one byte must be found; the places whose

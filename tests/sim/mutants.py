@@ -112,7 +112,12 @@ MUTANTS = (
         "return found == epoch\n",
         "return found is not None\n",
     ),
-    Mutant("takes half for a majority", "quorum.py", "self.size = len(voters) // 2 + 1", "self.size = (len(voters) + 1) // 2"),
+    Mutant(
+        "takes half for a majority",
+        "quorum.py",
+        "self.size = len(voters) // 2 + 1",
+        "self.size = (len(voters) + 1) // 2",
+    ),
     Mutant(
         "opens an epoch that it has already voted in",
         "peer.py",

@@ -1,7 +1,7 @@
 """Goal: recovery tells a torn tail from damage, byte by byte.
 
-Method: small logs of several segments on the simulated disk.  Cut at every offset, zeroed at every sector, and with every
-byte changed, one at a time; what must come out follows from docs/internals/log-format.md."""
+Method: small logs of several segments on the simulated disk.  Cut at every offset, zeroed at every sector, and with
+every byte changed, one at a time; what must come out follows from docs/internals/log-format.md."""
 
 from random import Random
 
@@ -9,7 +9,16 @@ import pytest
 
 from fastzk.raft.messages import Range
 from fastzk.storage.log import LogDamaged, LogWriter, SegmentLog
-from fastzk.storage.segments import HEADER_SIZE, MARK_SIZE, SECTOR, End, pack_header, pack_mark, unpack_header, unpack_mark
+from fastzk.storage.segments import (
+    HEADER_SIZE,
+    MARK_SIZE,
+    SECTOR,
+    End,
+    pack_header,
+    pack_mark,
+    unpack_header,
+    unpack_mark,
+)
 from fastzk.testing.appender import SimulatedAppender
 from fastzk.testing.blocks import next_range, random_ranges, same
 from fastzk.testing.disk import SimulatedDisk
@@ -214,12 +223,12 @@ def test_the_bytes_are_those_of_the_document() -> None:
     header = pack_header(end)
     assert header[:8].hex() == "467a536701000000"
     assert header[16:].hex() == (
-        "2311000000000000" "efcdab8967452301" "0700000005000000" "0068e5cf8b010000" "0000000000000000" "0000000000000000"
+        "2311000000000000efcdab896745230107000000050000000068e5cf8b01000000000000000000000000000000000000"
     )
     assert unpack_header(header) == end
     mark = pack_mark(0x400, 0x0123456789ABCDEF, 96)
     assert mark[:8].hex() == "4d726b3128000000"
-    assert mark[16:].hex() == "0004000000000000" "efcdab8967452301" "8804000000000000"
+    assert mark[16:].hex() == "0004000000000000efcdab89674523018804000000000000"
     assert unpack_mark(mark, 0x400) == (0x0123456789ABCDEF, 0x488)
     assert unpack_mark(mark, 0x408) is None
     for data in (header, mark):

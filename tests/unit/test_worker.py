@@ -3,6 +3,8 @@
 Method: real worker processes under an engine without a log (fastzk.testing.engine), whose thread is told to fall silent, to
 begin a new round or to leave a hole.  Clients are plain sockets.  Nothing sleeps: every wait is for a condition."""
 
+import contextlib
+import itertools
 import random
 import re
 import select
@@ -119,7 +121,7 @@ def test_ten_thousand_requests_cut_anywhere(engine: TinyEngine) -> None:
         replies = [client.receive() for _ in requests]
         sender.join()
     assert [reply.xid for reply in replies] == list(range(1, len(requests) + 1))
-    assert all(earlier.zxid <= later.zxid for earlier, later in zip(replies, replies[1:], strict=False))
+    assert all(earlier.zxid <= later.zxid for earlier, later in itertools.pairwise(replies))
     assert {reply.err for reply in replies} == {0, -101, -110}
     assert replies[-1].err == 0
 
@@ -135,9 +137,7 @@ def test_a_client_that_reads_nothing_is_not_read_from_and_hinders_nobody(engine:
             if not rest:
                 first = xid
                 xid += 1000
-                rest = b"".join(
-                    frames.frame(records.RequestHeader(number, 4).encode() + request) for number in range(first, xid)
-                )
+                rest = b"".join(frames.frame(records.RequestHeader(number, 4).encode() + request) for number in range(first, xid))
             rest = rest[lazy_socket.send(rest) :]
             assert busy.call(Exists("/lazy", False)).err == 0
             assert xid < 5_000_000, "the worker takes in whatever it is sent"
@@ -310,10 +310,11 @@ def test_native_requests(engine: TinyEngine) -> None:
 
 def test_a_native_goodbye_ends_the_connection_and_not_the_session(engine: TinyEngine) -> None:
     with Native(engine) as client:
+        before = engine.stats.worker(0)["native_connections"]
         response = client.connect()
-        assert engine.stats.worker(0)["native_connections"] == 1
+        assert engine.stats.worker(0)["native_connections"] == before + 1
         client.socket.send(b"")
-        wait_for(lambda: engine.stats.worker(0)["native_connections"] == 0)
+        wait_for(lambda: engine.stats.worker(0)["native_connections"] <= before)
         # The socket still stands, but what it now says begins a new connection, and this begins none.
         client.send(1, Exists("/", False))
         assert client.receive() == b""
@@ -343,7 +344,6 @@ def test_a_native_peer_cannot_choose_its_name(engine: TinyEngine) -> None:
 
 def test_a_native_client_that_is_gone_is_forgotten(engine: TinyEngine) -> None:
     """libzmq says nothing when a peer goes; the next thing that is sent to it does."""
-    wait_for(lambda: engine.stats.worker(0)["native_connections"] <= 2)
     with connected(engine) as other:
         with Native(engine) as client:
             client.connect()
@@ -480,8 +480,13 @@ def test_two_workers_share_the_ports(own_engine: TinyEngine) -> None:
     for number in (1, 2):
         engine.start_worker(number)
     wait_for(lambda: all(engine.stats.worker(place)["turns"] for place in (0, 1)))
-    clients = [connected(engine) for _ in range(40)]
-    natives = [Native(engine) for _ in range(40)]
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(connected(engine)) for _ in range(40)]
+        natives = [stack.enter_context(Native(engine)) for _ in range(40)]
+        share_ports(engine, clients, natives)
+
+
+def share_ports(engine: TinyEngine, clients: list[RawClient], natives: list[Native]) -> None:
     for native in natives:
         native.connect()
     counts = [engine.stats.worker(place) for place in (0, 1)]
@@ -492,8 +497,6 @@ def test_two_workers_share_the_ports(own_engine: TinyEngine) -> None:
     natives[0].send(1, create("/shared"))
     assert {client.receive().event().path for client in clients} == {"/shared"}
     assert "Connections: 81\n" in ask(engine, b"srvr")
-    for closing in (*clients, *natives):
-        closing.__exit__(None, None, None)
 
 
 def test_kazoo_keeps_its_session_when_a_worker_is_killed(own_engine: TinyEngine) -> None:
@@ -520,7 +523,7 @@ def test_kazoo_keeps_its_session_when_a_worker_is_killed(own_engine: TinyEngine)
 
 
 def _handled(pid: int) -> str:
-    """"SigCgt" once the process handles SIGTERM."""
+    """The line SigCgt of the process's status once it handles SIGTERM, else nothing."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("SigCgt") and int(line.split()[1], 16) >> 14 & 1:
             return line

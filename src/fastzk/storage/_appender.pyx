@@ -314,30 +314,42 @@ cdef class Appender:
         pthread_cond_destroy(&self.t.wake)
         pthread_mutex_destroy(&self.t.lock)
 
-    cdef int _submit(self, op_t *op) except -1:
-        """Hands one operation over; never waits for the disk."""
+    cdef int _submit(self, op_t *first) except -1:
+        """Hands operations over, all at once; never waits for the disk."""
+        cdef op_t *last = first
         if self.is_closing:
-            ops_free(op)
+            ops_free(first)
             raise ValueError("the log writer is closed")
+        while last.next != NULL:
+            last = last.next
         pthread_mutex_lock(&self.t.lock)
         if self.t.queue_last != NULL:
-            self.t.queue_last.next = op
+            self.t.queue_last.next = first
         else:
-            self.t.queue_first = op
-        self.t.queue_last = op
+            self.t.queue_first = first
+        self.t.queue_last = last
         pthread_cond_signal(&self.t.wake)
         pthread_mutex_unlock(&self.t.lock)
         return 0
 
-    def append(self, payload not None):
-        """Queues one block, which the caller has checked.  Its bytes are lent until take() has told of it."""
-        cdef op_t *op = op_new(OP_APPEND)
+    def append(self, payloads not None):
+        """Queues blocks, which the caller has checked.  Their bytes are lent until take() has told of them."""
+        cdef op_t *first = NULL
+        cdef op_t *last = NULL
+        cdef op_t *op
         try:
-            PyObject_GetBuffer(payload, &op.payload, PyBUF_SIMPLE)
+            for payload in payloads:
+                op = op_append(payload)
+                if last != NULL:
+                    last.next = op
+                else:
+                    first = op
+                last = op
         except BaseException:
-            free(op)
+            ops_free(first)
             raise
-        self._submit(op)
+        if first != NULL:
+            self._submit(first)
 
     def cut(self, removed not None, uint64_t target, uint64_t target_offset, tuple end not None):
         """Queues: remove these segments in order, end segment `target` at target_offset, go on from `end`.
@@ -416,6 +428,16 @@ cdef class Appender:
         self.is_running = False
         with nogil:
             pthread_join(self.thread, NULL)
+
+
+cdef op_t *op_append(payload) except NULL:
+    cdef op_t *op = op_new(OP_APPEND)
+    try:
+        PyObject_GetBuffer(payload, &op.payload, PyBUF_SIMPLE)
+    except BaseException:
+        free(op)
+        raise
+    return op
 
 
 cdef op_t *op_removal(int kind, removed) except NULL:

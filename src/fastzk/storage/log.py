@@ -235,7 +235,7 @@ class AppenderLike(Protocol):
     def fd(self) -> int: ...
     @property
     def error(self) -> tuple[int, str, int, str] | None: ...
-    def append(self, payload: Payload) -> None: ...
+    def append(self, payloads: Sequence[Payload]) -> None: ...
     def cut(self, removed: Sequence[int], target: int, target_offset: int, end: tuple[int, int, int, int]) -> None: ...
     def drop(self, removed: Sequence[int]) -> None: ...
     def take(self) -> tuple[list[tuple[int, int] | None], int, int]: ...
@@ -305,10 +305,13 @@ class LogWriter:
     def append(self, ranges: Iterable[Range]) -> None:
         """Queues ranges, whose payloads are sealed blocks that follow what was queued last; their bytes are lent.
 
-        Raises ValueError for a payload that is no right block, or not the range's, or does not follow."""
+        Raises ValueError, with nothing queued, for a payload that is no right block, or not the range's, or does not
+        follow."""
+        checked: list[tuple[BlockInfo, Payload]] = []
+        end = replace(self._queued_end)
         for entries in ranges:
             block = check(entries.payload)
-            reason = self._queued_end.why_not_next(block)
+            reason = end.why_not_next(block)
             if (block.first_index, block.last_index, block.first_zxid) != (
                 entries.first_index,
                 entries.last_index,
@@ -317,11 +320,11 @@ class LogWriter:
                 reason = f"the range holds {block}"
             if reason is not None:
                 raise ValueError(f"range {entries.first_index}..{entries.last_index}: {reason}")
-            self._queued_end.advance(block)
-            if self._held:
-                self._held.append((block, entries.payload))
-            else:
-                self._hand_over(block, entries.payload)
+            end.advance(block)
+            checked.append((block, entries.payload))
+        self._queued_end = end
+        self._held += checked
+        self._release()
 
     def truncate_after(self, index: int) -> None:
         """Queues the removal of everything behind index, which must end a range.
@@ -378,7 +381,7 @@ class LogWriter:
     def close(self) -> None:
         """Waits until all that is queued is on the disk, seals the log, ends the thread.  Raises LogFailed."""
         try:
-            while self._in_flight:
+            while self._in_flight and self.error is None:
                 self._appender.wait()
                 self.take_done()
         finally:
@@ -387,10 +390,6 @@ class LogWriter:
         if failed is not None:
             raise failed
 
-    def _hand_over(self, block: BlockInfo, payload: Payload) -> None:
-        self._in_flight.append(block)
-        self._appender.append(payload)
-
     def _cut(self, cut: _Cut) -> None:
         self._queued_end = replace(cut.end)
         self._held.append(cut)
@@ -398,17 +397,21 @@ class LogWriter:
 
     def _release(self) -> None:
         """Hands over what is held, up to the next cut that must wait."""
+        payloads: list[Payload] = []
         while self._held:
             item = self._held[0]
             if not isinstance(item, _Cut):
-                self._hand_over(*item)
+                self._in_flight.append(item[0])
+                payloads.append(item[1])
             elif self._in_flight:
-                return
+                break
             elif item.is_restart:
                 self._hand_over_restart(item)
             else:
                 self._hand_over_cut(item)
             self._held.popleft()
+        if payloads:
+            self._appender.append(payloads)
 
     def _hand_over_cut(self, cut: _Cut) -> None:
         log = self.log

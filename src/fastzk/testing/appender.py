@@ -60,8 +60,8 @@ class SimulatedAppender:
         segment, size = log.last_segment()
         return cls(log.disk, log.directory, segment, log.offset, size, replace(log.end), segment_bytes_max)
 
-    def append(self, payload: Payload) -> None:
-        self._queue.append(bytes(payload))
+    def append(self, payloads: Sequence[Payload]) -> None:
+        self._queue.extend(bytes(payload) for payload in payloads)
 
     def cut(self, removed: Sequence[int], target: int, target_offset: int, end: tuple[int, int, int, int]) -> None:
         self._queue.append(_Cut(list(removed), End(*end), target, target_offset))
