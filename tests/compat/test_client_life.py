@@ -267,18 +267,22 @@ def test_servers_that_answer_with_nonsense_are_passed_over(engine: TinyEngine, a
     router = context.socket(zmq.ROUTER)
     router.linger = 0
     port = router.bind_to_random_port("tcp://127.0.0.1")
+    farewells: list[bool] = []
 
     def talk() -> None:
         if router.poll(WAIT_S * 1000):
             identity, _ = router.recv_multipart()
             for answer in answers:
                 router.send_multipart([identity, answer])
+            if router.poll(WAIT_S * 1000):
+                farewells.append(router.recv_multipart() == [identity, b""])
 
     thread = threading.Thread(target=talk)
     thread.start()
     with Client(f"127.0.0.1:{port},{native(engine)}", timeout=1.5, randomize_hosts=False) as client:
         assert client.exists("/") is not None
     thread.join()
+    assert farewells == [True], "ZeroMQ would not tell it that the client has gone"
     router.close()
     context.term()
 
