@@ -1,9 +1,9 @@
 """Goal: the compiled state machine does, entry by entry, what the plain model does, whatever arrives.
 
-Method: hypothesis draws commands of several sessions (writes right and wrong, repeats, holes, stale attachments, closes,
-expiries, damaged bodies), which become entries and blocks of random cuts.  One Machine with two workers is compared with
-the model after every block: items byte by byte, every read of every path, sessions and counts.  A second Machine gets the
-same entries cut otherwise, and must have the same digest."""
+Method: hypothesis draws commands of several sessions (writes right and wrong, repeats, holes, stale attachments,
+closes, expiries, damaged bodies), which become entries and blocks of random cuts.  One Machine with two workers is
+compared with the model after every block: items byte by byte, every read of every path, sessions and counts.  A second
+Machine gets the same entries cut otherwise, and must have the same digest."""
 
 import struct
 from collections.abc import Iterator

@@ -36,6 +36,35 @@ class ServeMachine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.node = Node(PATHS, connections_max=4)
+        for worker in (0, 0, 1):
+            self.begin_connection(worker, 0, bytes(16), True, False, 1000)
+        self.let_through()
+
+    @rule()
+    def let_through(self) -> None:
+        """Everything moves one step further, so that what is drawn next happens in a living place."""
+        self.let_reads_win()
+        for worker in (0, 1):
+            self.node.collect(worker)
+        self.node.apply()
+        self.node.deliver_all()
+        for worker in (0, 1):
+            self.flush(worker, 1 << 20)
+
+    @rule(
+        which=st.integers(0, 50), other=st.integers(0, 50), path=st.sampled_from(PATHS), op=st.sampled_from(READS),
+        change=st.sampled_from(["create", "set", "delete"]), told=st.integers(0, 4), again=st.booleans(),
+    )  # fmt: skip
+    def read_ahead(self, which: int, other: int, path: bytes, op: int, change: str, told: int, again: bool) -> None:
+        """One client changes what another watches, which looks again between the change and its commit batch."""
+        if self.clients:
+            self.ask(which, [("watch", path, op)], 1000)
+            self.ask(other, [(change, path, op)], 1000)
+            self.collect(self.clients[other % len(self.clients)].worker)
+            self.node.apply()
+            self.ask(which, [("watch", path, op), ("ping", path, op)] if again else [("read", path, op)], 1000)
+            if told:
+                self.node.deliver(self.clients[which % len(self.clients)].worker, told)
 
     # --- clients
 
@@ -214,4 +243,4 @@ class ServeMachine(RuleBasedStateMachine):
 
 
 TestServe = ServeMachine.TestCase
-TestServe.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+TestServe.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)

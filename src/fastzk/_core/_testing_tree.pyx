@@ -49,6 +49,7 @@ from fastzk._core.tree cimport (
     tree_stat,
 )
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy
 
 
 def block_size(uint64_t size) -> int:
@@ -73,10 +74,8 @@ def release(Arena arena, ref_t ref, uint64_t size) -> None:
 def fill(Arena arena, ref_t ref, bytes content) -> None:
     """Writes the content into a block."""
     cdef arena_t *a = &arena.arena
-    cdef char *to
     arena_write_begin(a)
-    to = <char *>arena_change(a, ref, len(content))
-    to[:len(content)] = content
+    memcpy(arena_change(a, ref, len(content)), <const char *>content, len(content))
     arena_write_end(a, a.header.applied_zxid, 0, 0)
 
 
@@ -216,6 +215,7 @@ def acl(Arena arena, ref_t ref) -> tuple[bytes, int] | None:
     cdef uint32_t size = 0
     if znode == NULL:
         return None
+    # The references stand in the same block, which acl_see has looked at.
     vector = acl_see(&arena.arena, znode.acl, &size)
     if vector == NULL:
         return None
@@ -249,6 +249,10 @@ def close_session(Arena arena, uint64_t session_id, uint64_t zxid) -> int:
     session_remove(a, ref)
     arena_write_end(a, zxid, 0, 0)
     return count
+
+
+def find_session(Arena arena, uint64_t session_id) -> int:
+    return session_find(&arena.arena, session_id)
 
 
 def session(Arena arena, uint64_t session_id) -> dict[str, object] | None:

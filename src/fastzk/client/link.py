@@ -26,9 +26,7 @@ for _event in _OVER:
 class Link:
     """A connection to a server, being made, standing, or over."""
 
-    def __init__(
-        self, context: "zmq.Context[zmq.Socket[bytes]]", address: Address, attempt: int, connect_s: float
-    ) -> None:
+    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", address: Address, attempt: int, connect_s: float) -> None:
         """Starts to connect.  attempt: another for each link of the context.
 
         Raises zmq.ZMQError when the address makes no sense to libzmq."""

@@ -382,6 +382,7 @@ class Engine:
 
     def _begin_round(self) -> None:
         self._round += 1
+        logger.debug("round %d: unanswered writes are sent again", self._round)
         self._is_round_due = False
 
     def _tell_commits(self) -> None:

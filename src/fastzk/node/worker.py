@@ -199,7 +199,6 @@ class Worker:
         router.setsockopt(zmq.SNDHWM, CLIENT_MESSAGES_MAX)
         router.setsockopt(zmq.RCVHWM, CLIENT_MESSAGES_MAX)
         router.setsockopt(USE_FD, self._config.native_fd)
-        router.bind(_numeric_address(self._config.native_fd))
         return router
 
     # --- serving
@@ -236,7 +235,11 @@ class Worker:
                 self._server.close_all()
                 self._loop.hurry()
         if is_first:
+            # Not before: who came earlier waits in the kernel's queue and is not turned away.
+            assert self._router is not None, "made before the loop"
+            self._router.bind(_numeric_address(self._config.native_fd))
             self._loop.listen(True)
+            self._loop.hurry()
 
     def _touch(self) -> None:
         """Tells the engine which sessions have been heard of."""
@@ -304,9 +307,7 @@ class Worker:
                 continue  # it has gone meanwhile
             finally:
                 peer.close()
-            clients.append(
-                words.ClientFacts(address, port, connection["queued"], connection["received"], connection["sent"])
-            )
+            clients.append(words.ClientFacts(address, port, connection["queued"], connection["received"], connection["sent"]))
         return clients
 
 

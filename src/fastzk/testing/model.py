@@ -4,7 +4,8 @@ Rule: no code is shared with fastzk._core; where both are wrong in the same way,
 Rule: naive on purpose: every rule stands where ZooKeeper's documentation would have it, whatever it costs.
 
 `apply` takes one entry (anything with the fields of an entry_t) and gives an Outcome: the error code, or None for an
-entry that is ignored; the body of the result; and the changes that watches may wait for, in order.  `read` answers reads."""
+entry that is ignored; the body of the result; and the changes that watches may wait for, in order.  `read` answers
+the four reads."""
 
 import ipaddress
 import struct

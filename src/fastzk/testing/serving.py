@@ -187,7 +187,9 @@ class Node:
     def deliver(self, worker: int, count: int) -> None:
         """Tells a worker of so many items, and of the rest of the zxid that the last of them belongs to."""
         stream = self.streams[worker]
-        batch = []
+        if stream and count == 0:
+            return
+        batch: list[Item] = []
         while stream and (len(batch) < count or stream[0].zxid == batch[-1].zxid):
             batch.append(stream.popleft())
         zxid = batch[-1].zxid if stream else self.machine.applied_zxid

@@ -221,8 +221,8 @@ cdef class Loop:
         return 0
 
     cdef void accept_some(self) noexcept nogil:
-        cdef int fd, i
-        for i in range(ACCEPTS_MAX):
+        cdef int fd, _i
+        for _i in range(ACCEPTS_MAX):
             fd = accept4(self.listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)
             if fd >= 0:
                 self.add_tcp(fd)
@@ -318,8 +318,8 @@ cdef class Loop:
         cdef zmq_msg_t name, payload, extra
         cdef size_t total = 0
         cdef bint is_whole, has_more
-        cdef int error, i
-        for i in range(MESSAGES_MAX):
+        cdef int error, _i
+        for _i in range(MESSAGES_MAX):
             error = zmq_take(self.router, &name)
             if error:
                 if error != EAGAIN:
@@ -467,9 +467,9 @@ cdef class Loop:
             self.flush_native(slot, peer, conn)
 
     cdef void flush_dirty(self) noexcept nogil:
-        cdef int32_t slot, i
+        cdef int32_t slot, _i
         self.retry_blocked()
-        for i in range(FLUSHES_MAX):
+        for _i in range(FLUSHES_MAX):
             slot = self.server.next_dirty()
             if slot < 0:
                 return
