@@ -49,6 +49,14 @@ def test_every_character() -> None:
         assert not is_valid(b"/" + chr(point).encode("utf-8", "surrogatepass"))
 
 
+def test_every_beginning_of_a_wide_character() -> None:
+    for lead in range(0x80, 0x100):
+        for second in range(0x100):
+            for rest in (b"", b"\x80", b"\xbf", b"\x80\x80", b"a"):
+                path = bytes([0x2F, lead, second]) + rest
+                assert is_valid(path) == is_valid_path(path), path
+
+
 SCHEMES = [b"world", b"digest", b"ip", b"auth", b"x509", b"", None]
 ADDRESSES = [
     *["10.0.0.1", "10.0.0.0/8", "10.0.0.0/32", "10.0.0.0/33", "10.0.0/8", "10.0.0.256", "1.2.3.4/", "1.2.3.4/x"],
