@@ -106,10 +106,7 @@ COMMANDS = st.lists(
 # Two sessions are there from the start; the third must be made, and all may end.
 BEGINNING = [
     None,
-    *(
-        Command(session, CREATE_SESSION, None, None, b"", 0, None, 0, False, None, b"", (NODE_ID, 1))
-        for session in range(2)
-    ),
+    *(Command(session, CREATE_SESSION, None, None, b"", 0, None, 0, False, None, b"", (NODE_ID, 1)) for session in range(2)),
 ]
 
 
