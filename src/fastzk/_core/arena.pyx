@@ -309,13 +309,11 @@ cdef ref_t arena_alloc(arena_t *a, uint64_t size) noexcept nogil:
     if ref:
         offset = <uint64_t>ref * GRANULE
         FZ_ASSERT(offset >= a.heap_offset and offset + size <= header.used)
-        arena_barrier(a, offset, size)
         header.free_blocks[number] = (<ref_t *>(a.base + offset))[0]
         return ref
     offset = header.used
     if size > a.capacity - offset:
         return 0
-    arena_barrier(a, offset, size)               # it may begin on the last pinned page
     header.used = offset + size
     return <ref_t>(offset // GRANULE)
 
@@ -338,7 +336,7 @@ cdef int arena_pin(arena_t *a) except -1:
     """Raises RuntimeError when the arena is pinned already, is not the writer's, or a write is going on."""
     if a.saved_pages != NULL or not a.is_writer or a.header.sequence & 1:
         raise RuntimeError("an arena is pinned by its writer, once at a time and between writes")
-    a.pinned_used = page_up(a.header.used)       # so that blocks given out later on the last page are noticed too
+    a.pinned_used = page_up(a.header.used)       # a block given out later may begin on the last page
     a.saved_count = 0
     a.saved_pages = <char **>calloc(a.pinned_used // PAGE, sizeof(char *))
     if a.saved_pages == NULL:
