@@ -213,8 +213,7 @@ def check_pinned(arena: Arena, image: bytes, twin: PlainTree, others: list[tuple
     """The pinned pages are those of the image, and a tree of their own."""
     rebuilt = bytearray(len(image))
     for first, end in arena.pinned_ranges():
-        for page in range(first, end):
-            rebuilt[page * PAGE : (page + 1) * PAGE] = arena.pinned_page(page)
+        rebuilt[first * PAGE : end * PAGE] = arena.pinned_pages(first, end)
     assert rebuilt == image
     old = Arena.open(rebuilt, writer=True)
     check_same(old, twin)

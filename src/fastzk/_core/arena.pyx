@@ -15,6 +15,7 @@ Blocks are neither split nor joined.  docs/internals/arena.md tells why all this
 
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from fastzk._core.layout cimport (
     ARENA_MAGIC,
     ARENA_VERSION,
@@ -216,19 +217,25 @@ cdef class Arena:
         return self.arena.saved_count
 
     def pin(self) -> None:
-        """From now until unpin() every page as it is now can be had by pinned_page(), while writes go on."""
+        """From now until unpin() every page as it is now can be had by pinned_pages(), while writes go on."""
         arena_pin(&self.arena)
 
     def unpin(self) -> None:
         """Ends what pin() began; without a pin it does nothing."""
         arena_unpin(&self.arena)
 
-    def pinned_page(self, uint64_t page) -> bytes:
-        """A page as it was at the pin.  Raises IndexError for a page that is not part of it."""
-        cdef const char *at = arena_pinned_page(&self.arena, page)
-        if at == NULL:
-            raise IndexError(f"page {page} is not pinned")
-        return at[:PAGE]
+    def pinned_pages(self, uint64_t first, uint64_t end) -> bytes:
+        """The pages [first, end) as they were at the pin.  Raises IndexError when one is not part of it."""
+        cdef const char *page
+        cdef uint64_t at
+        cdef bytes copy
+        if first >= end or arena_pinned_page(&self.arena, end - 1) == NULL:
+            raise IndexError(f"the pages {first} to {end} are not all pinned")
+        copy = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>((end - first) * PAGE))
+        for at in range(first, end):
+            page = arena_pinned_page(&self.arena, at)
+            memcpy(PyBytes_AS_STRING(copy) + (at - first) * PAGE, page, PAGE)
+        return copy
 
     def pinned_ranges(self) -> list[tuple[int, int]]:
         """The ranges of pages, [first, end), that were in use at the pin; the others are zeros and may be left out."""
