@@ -112,7 +112,12 @@ MUTANTS = (
         "return found == epoch\n",
         "return found is not None\n",
     ),
-    Mutant("takes half for a majority", "quorum.py", "self.size = len(voters) // 2 + 1", "self.size = (len(voters) + 1) // 2"),
+    Mutant(
+        "takes half for a majority",
+        "quorum.py",
+        "self.size = len(voters) // 2 + 1",
+        "self.size = (len(voters) + 1) // 2",
+    ),
     Mutant(
         "opens an epoch that it has already voted in",
         "peer.py",
@@ -170,8 +175,8 @@ MUTANTS = (
     Mutant(
         "does not tell an old leader that its epoch is over",
         "peer.py",
-        "refusal = AppendReply(self.node_id, self.epoch, True, 0, 0, 0, 0)\n            self._outbox.append((message.sender, refusal))",
-        "pass",
+        "True, 0, 0, 0, 0)\n            self._outbox.append((message.sender, refusal))",
+        "True, 0, 0, 0, 0)",
     ),
 )
 

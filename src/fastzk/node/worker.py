@@ -32,6 +32,7 @@ from fastzk.node.stats import StatsPage
 from fastzk.storage.shm import map_shared
 from fastzk.transport import _loop
 from fastzk.transport._link import EngineLink, LinkError
+from fastzk.transport.links import ZMTP_3_ONLY
 
 LINK = struct.Struct("<HHIQQQQ")
 HELLO, WELCOME, TOUCH = 1, 2, 4
@@ -190,6 +191,7 @@ class Worker:
         router = self._context.socket(zmq.ROUTER)
         router.setsockopt(zmq.LINGER, 0)
         router.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        router.setsockopt_string(zmq.ZAP_DOMAIN, ZMTP_3_ONLY)
         router.setsockopt(zmq.MAXMSGSIZE, CLIENT_MESSAGE_BYTES_MAX)
         router.setsockopt(zmq.HANDSHAKE_IVL, 10_000)
         router.setsockopt(zmq.HEARTBEAT_IVL, 10_000)  # else a machine that vanished keeps its connection for hours
@@ -197,7 +199,6 @@ class Worker:
         router.setsockopt(zmq.SNDHWM, CLIENT_MESSAGES_MAX)
         router.setsockopt(zmq.RCVHWM, CLIENT_MESSAGES_MAX)
         router.setsockopt(USE_FD, self._config.native_fd)
-        router.bind(_numeric_address(self._config.native_fd))
         return router
 
     # --- serving
@@ -234,7 +235,11 @@ class Worker:
                 self._server.close_all()
                 self._loop.hurry()
         if is_first:
+            # Not before: who came earlier waits in the kernel's queue and is not turned away.
+            assert self._router is not None, "made before the loop"
+            self._router.bind(_numeric_address(self._config.native_fd))
             self._loop.listen(True)
+            self._loop.hurry()
 
     def _touch(self) -> None:
         """Tells the engine which sessions have been heard of."""
@@ -302,9 +307,7 @@ class Worker:
                 continue  # it has gone meanwhile
             finally:
                 peer.close()
-            clients.append(
-                words.ClientFacts(address, port, connection["queued"], connection["received"], connection["sent"])
-            )
+            clients.append(words.ClientFacts(address, port, connection["queued"], connection["received"], connection["sent"]))
         return clients
 
 

@@ -5,6 +5,8 @@ The engine runs in a thread of the test; workers are processes of their own, as 
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import queue
 import subprocess
@@ -24,7 +26,7 @@ from fastzk._core.blocks import block_checksum, make_entry, seal
 from fastzk._core.tree import format_tree
 from fastzk.config import Address
 from fastzk.node.stats import STATS_BYTES, StatsPage
-from fastzk.node.worker import WorkerConfig
+from fastzk.node.worker import WorkerConfig, run_worker
 from fastzk.node.workers import READ, STANDALONE, TOUCH, WRITES, NodeStatus, WorkerLinks
 from fastzk.storage.shm import create_shared, map_shared, reopen_read_only
 from fastzk.transport.listen import listen
@@ -36,7 +38,7 @@ _WORKER = "import sys, json; from fastzk.testing.engine import worker_main; work
 class TinyEngine:
     """A context manager: listening sockets, an arena, and the thread that answers workers.
 
-    `write_gate` and the like are changed through do(), which runs a function in the engine's thread and waits for it."""
+    What a test does to it goes through do(), which runs a function in the engine's thread and waits for it."""
 
     def __init__(self, directory: Path, *, tick_time_ms: int = 2000) -> None:
         self.tick_time_ms = tick_time_ms
@@ -55,9 +57,11 @@ class TinyEngine:
         self.round = 1
         self.status = NodeStatus(1, 1, STANDALONE, True)
         self.is_applying = True  # False: writes are dropped, as by a node without a leader
+        self.before_read: Callable[[], None] = lambda: None  # runs before a read that was handed over is answered
         self.touched: set[int] = set()
         self.heard: list[tuple[int, int]] = []  # (kind, count) of every message of workers
         self._previous = 0
+        self._told_zxid = 0
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.links = WorkerLinks(self._context, self.address, int.from_bytes(os.urandom(8), "little"))
         self._tasks: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -165,6 +169,7 @@ class TinyEngine:
             if kind == WRITES and round_ == self.round and self.is_applying:
                 self.apply([bytes(payload)], count)
             elif kind == READ:
+                self.before_read()
                 self.machine.read(bytes(payload))
             elif kind == TOUCH:
                 self.touched.update(array("Q", bytes(payload)))
@@ -176,23 +181,19 @@ class TinyEngine:
             else:
                 self.machine.remove_worker(number)
         self.machine.take_session_changes()
+        zxid = self.machine.applied_zxid
         for number in self.links.numbers:
             items = self.machine.take_items(number)
-            if items:
-                self.links.commit(number, items, self.machine.applied_zxid)
+            if items or zxid != self._told_zxid:  # a worker's reads at zxid wait until it is told of it
+                self.links.commit(number, items, zxid)
+        self._told_zxid = zxid
 
 
 def worker_main(config: dict[str, int | str]) -> None:
     """Where a worker process of a test begins."""
-    import logging
-
-    from fastzk.node.worker import run_worker
-
     logging.basicConfig(level=logging.INFO, format="%(process)d %(message)s")
     run_worker(WorkerConfig(**config))  # type: ignore[arg-type]
 
 
 def _to_json(config: WorkerConfig) -> str:
-    import json
-
     return json.dumps(asdict(config))

@@ -9,7 +9,7 @@ healed; within a bounded time there must be one leader, equal logs, and a fresh 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from fastzk.raft.peer import (
@@ -96,7 +96,7 @@ def draw_world(random: Random) -> World:
         apply_bytes_max=random.choice((1, 500, 16 << 20)),
         counter_max=random.choice((30, 200, (1 << 32) - 1)),
     )
-    return World(
+    world = World(
         voters=random.choice((1, 2, 3, 3, 3, 3, 4, 5, 5)),
         observers=random.choice((0, 0, 0, 1)),
         network=network,
@@ -116,6 +116,24 @@ def draw_world(random: Random) -> World:
         ambush=maybe(0.1, 0.9),
         turn_crash=maybe(0.0005, 0.01, 0.4),
         notice=random.choice((0.0, 0.5, 1.0)),
+    )
+    return _feuding(world, random) if random.random() < 0.3 else world
+
+
+def _feuding(world: World, random: Random) -> World:
+    """A world of many short reigns, each of which leaves something half done: where histories part most often."""
+    return replace(
+        world,
+        voters=random.choice((3, 3, 5)),
+        limits=replace(world.limits, append_bytes_max=1, inflight_count_max=random.choice((1, 1024))),
+        election_ticks=3,
+        sync_us=random.choice((50, 500)),
+        slow_sync=0.0,
+        report_us=random.choice((100, 100, 100_000)),
+        proposals_per_second=100,
+        crash=world.crash / 2,
+        crash_all=0.0,
+        ambush=random.uniform(0.7, 1.0),
     )
 
 
@@ -189,6 +207,7 @@ class Simulation:
         self._is_healed = True
         self.network.heal()
         self.world.slow_sync = self.world.turn_crash = 0.0
+        self.world.sync_us = self.world.report_us = 100
         for node in self.nodes.values():
             node.resumes_us = 0
             self._start(node)
