@@ -7,6 +7,7 @@ python tools/sim.py --seeds 0:300 --digests  one line per seed: its digest, to c
 """
 
 import argparse
+import signal
 import sys
 import time
 from pathlib import Path
@@ -23,6 +24,8 @@ def main() -> int:
     parser.add_argument("--trace", action="store_true", help="print every event")
     parser.add_argument("--digests", action="store_true", help="print the digest of each seed's trace")
     options = parser.parse_args()
+    # A reader that has seen enough, like head, ends the run quietly.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     first, _, end = options.seeds.partition(":")
     seeds = range(int(first), int(end)) if options.seed is None else range(options.seed, options.seed + 1)
     started, events = time.monotonic(), 0

@@ -6,13 +6,14 @@ plain_tree.py, in a roomy arena and in one that soon is full; after a refusal fo
 
 import copy
 
-from fastzk._core import _testing_tree as probe
-from fastzk._core import tree
-from fastzk._core.arena import Arena
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from plain_tree import OPEN_ACL, READ_ACL, SYSTEM_ERROR, PlainTree
+
+from fastzk._core import _testing_tree as probe
+from fastzk._core import tree
+from fastzk._core.arena import Arena
 
 PAGE = 4096
 ACLS = (OPEN_ACL, READ_ACL, b"\0\0\0\1\0\0\0\x03\0\0\0\6digest\0\0\0\3a:b", b"\0\0\0\1" + bytes(600))

@@ -1,7 +1,8 @@
 from typing import Any, final
 
-from fastzk._core.arena import Arena
 from typing_extensions import Buffer
+
+from fastzk._core.arena import Arena
 
 NAMES: tuple[str, ...]
 

@@ -96,6 +96,7 @@ def seal(list entries not None, uint32_t count, uint64_t first_index, uint64_t f
     cdef size_t size = sizeof(block_t)
     cdef bytes block
     cdef char *at
+    cdef char *end
     cdef block_t *head
     for each in entries:
         size += len(each)
@@ -105,8 +106,11 @@ def seal(list entries not None, uint32_t count, uint64_t first_index, uint64_t f
         raise ValueError(f"the counter of zxid {first_zxid:#x} ends before {count} entries")
     block = PyBytes_FromStringAndSize(NULL, size)
     at = PyBytes_AS_STRING(block) + sizeof(block_t)
+    end = PyBytes_AS_STRING(block) + size
     for each in entries:
         piece = each
+        if piece.shape[0] > end - at:
+            raise ValueError("a piece has another length than it says")
         if piece.shape[0]:
             memcpy(at, &piece[0], piece.shape[0])
             at += piece.shape[0]
@@ -183,7 +187,7 @@ def count_entries(entries, *, node_id=None, worker=None, bint reads=False) -> in
     cdef uint16_t the_node = 0 if any_node else node_id
     cdef uint16_t the_worker = 0 if any_worker else worker
     cdef bint is_allowed
-    count = 0
+    cdef int64_t count = 0
     if view.shape[0] == 0:
         return 0
     at = <const char *>&view[0]

@@ -13,18 +13,18 @@ Rule: paths here are the user's; the chroot is put in front in _call(), and take
 import atexit
 import logging
 import os
-import struct
 import threading
 import time
 from collections.abc import Callable, Sequence
 from random import Random
 from types import TracebackType
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, Literal, NamedTuple, Self, TypeVar, overload
 
 from fastzk import limits, paths
+from fastzk.client import values
 from fastzk.client.driver import Driver
 from fastzk.client.hosts import HostRing, parse_hosts
-from fastzk.client.results import AsyncResult
+from fastzk.client.results import AsyncResult, when_all
 from fastzk.client.retry import Backoff, Retry
 from fastzk.client.session import Call, Session
 from fastzk.client.watches import WatchFunction, WatchKind
@@ -38,14 +38,12 @@ from fastzk.errors import (
     ConnectionLoss,
     FastzkError,
     ForkedError,
-    NodeExistsError,
     NoNodeError,
 )
-from fastzk.wire import jute, records
+from fastzk.wire import records
 
 _log = logging.getLogger("fastzk.client")
 _T = TypeVar("_T")
-_Finish = Callable[[Any, FastzkError | None], _T]
 Listener = Callable[[ClientState], object]
 
 _CLIENT_STATES = {
@@ -88,13 +86,14 @@ class Client:
         """A client that is not started yet.
 
         hosts: "host:port,host:port/chroot".  timeout: of the session, in seconds; the server may grant another.
-        client_id: of a session to go on with.  command_retry: what `retry` is.  random: a seeded one for tests.
+        client_id: of a session to go on with.  command_retry: what `retry` is (by default it never gives up).  random: a
+        seeded one for tests.
         Raises ConfigurationError."""
         self.hosts, self.chroot = parse_hosts(hosts)
         if not 0 < timeout < 2**31 / 1000:
             raise ConfigurationError(f"timeout {timeout!r} is no time in seconds")
-        self.default_acl = _checked_acl(default_acl) if default_acl else OPEN_ACL_UNSAFE
-        self.retry = command_retry or Retry()
+        self.default_acl = values.checked_acl(default_acl) if default_acl else OPEN_ACL_UNSAFE
+        self.retry = command_retry or Retry(max_tries=-1)
         self.state = ClientState.LOST
         self.client_state = KeeperState.CLOSED
         self._timeout_s = timeout
@@ -152,9 +151,7 @@ class Client:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.stop()
 
     def _stop(self, callbacks_timeout_s: float | None) -> None:
@@ -242,6 +239,29 @@ class Client:
 
     # ---- writes
 
+    @overload
+    def create(
+        self,
+        path: str,
+        value: bytes | None = ...,
+        acl: Sequence[ACL] | None = ...,
+        ephemeral: bool = ...,
+        sequence: bool = ...,
+        makepath: bool = ...,
+        include_data: Literal[False] = ...,
+    ) -> str: ...
+    @overload
+    def create(
+        self,
+        path: str,
+        value: bytes | None = ...,
+        acl: Sequence[ACL] | None = ...,
+        ephemeral: bool = ...,
+        sequence: bool = ...,
+        makepath: bool = ...,
+        *,
+        include_data: Literal[True],
+    ) -> tuple[str, ZnodeStat]: ...
     def create(
         self,
         path: str,
@@ -256,8 +276,40 @@ class Client:
 
         ephemeral: it goes with the session.  sequence: a counter is appended.  makepath: missing parents are made.
         Raises NodeExistsError, NoNodeError (no parent), NoChildrenForEphemeralsError, InvalidACLError."""
-        return self.create_async(path, value, acl, ephemeral, sequence, makepath, include_data).get()
+        result: AsyncResult[Any] = self.create_async(
+            path,
+            value,
+            acl,
+            ephemeral,
+            sequence,
+            makepath,
+            include_data=include_data,  # type: ignore[call-overload]
+        )
+        return result.get()
 
+    @overload
+    def create_async(
+        self,
+        path: str,
+        value: bytes | None = ...,
+        acl: Sequence[ACL] | None = ...,
+        ephemeral: bool = ...,
+        sequence: bool = ...,
+        makepath: bool = ...,
+        include_data: Literal[False] = ...,
+    ) -> AsyncResult[str]: ...
+    @overload
+    def create_async(
+        self,
+        path: str,
+        value: bytes | None = ...,
+        acl: Sequence[ACL] | None = ...,
+        ephemeral: bool = ...,
+        sequence: bool = ...,
+        makepath: bool = ...,
+        *,
+        include_data: Literal[True],
+    ) -> AsyncResult[tuple[str, ZnodeStat]]: ...
     def create_async(
         self,
         path: str,
@@ -269,8 +321,8 @@ class Client:
         include_data: bool = False,
     ) -> AsyncResult[Any]:
         """As create()."""
-        path = _checked_path(path, is_sequential=sequence)
-        _check_value(value)
+        path = values.checked_path(path, is_sequential=sequence)
+        values.check_value(value)
         entries = self._acl_or_default(acl)
         flags = (CreateMode.EPHEMERAL if ephemeral else 0) | (CreateMode.PERSISTENT_SEQUENTIAL if sequence else 0)
         full = self.chroot + path if sequence else self._full(path)
@@ -313,12 +365,14 @@ class Client:
 
     def ensure_path_async(self, path: str, acl: Sequence[ACL] | None = None) -> AsyncResult[bool]:
         """As ensure_path().  All are asked for in one message, and those that are missing are made in one more."""
-        path = _checked_path(path)
+        path = values.checked_path(path)
         entries = self._acl_or_default(acl)
         result: AsyncResult[bool] = self._result()
         names = self._full(path)[1:].split("/")
         wanted = ["/" + "/".join(names[: count + 1]) for count in range(len(names)) if names[count]]
-        found = [self._call(records.Exists(full, False), path, _none_if_missing) for full in wanted]
+        found: list[AsyncResult[ZnodeStat | None]] = [
+            self._call(records.Exists(full, False), path, values.none_if_missing) for full in wanted
+        ]
 
         def on_found() -> None:
             missing = []
@@ -328,8 +382,10 @@ class Client:
                     return
                 if answer.value is None:
                     missing.append(full)
-            made = [self._call(records.Create(full, b"", entries, 0), path, _true_if_exists) for full in missing]
-            _when_all(made, lambda: on_made(made))
+            made: list[AsyncResult[bool]] = [
+                self._call(records.Create(full, b"", entries, 0), path, values.true_if_exists) for full in missing
+            ]
+            when_all(made, lambda: on_made(made))
 
         def on_made(made: list[AsyncResult[bool]]) -> None:
             # A parent that could not be made matters only if the last one could not be made either.
@@ -337,7 +393,7 @@ class Client:
             is_made = not made or made[-1].exception is None
             result.complete(True if is_made else None, None if is_made else errors[0])
 
-        _when_all(found, on_found)
+        when_all(found, on_found)
         return result
 
     def set(self, path: str, value: bytes | None, version: int = ANY_VERSION) -> ZnodeStat:
@@ -346,9 +402,9 @@ class Client:
 
     def set_async(self, path: str, value: bytes | None, version: int = ANY_VERSION) -> AsyncResult[ZnodeStat]:
         """As set()."""
-        path = _checked_path(path)
-        _check_value(value)
-        _check_version(version)
+        path = values.checked_path(path)
+        values.check_value(value)
+        values.check_version(version)
         return self._call(records.SetData(self._full(path), value, version), path)
 
     def delete(self, path: str, version: int = ANY_VERSION, recursive: bool = False) -> bool:
@@ -356,14 +412,14 @@ class Client:
 
         Raises NoNodeError (not with recursive), BadVersionError, NotEmptyError."""
         if recursive:
-            return self._delete_recursive(_checked_path(path))
+            return self._delete_recursive(values.checked_path(path))
         return self.delete_async(path, version).get()
 
     def delete_async(self, path: str, version: int = ANY_VERSION) -> AsyncResult[bool]:
         """As delete(), of a single znode."""
-        path = _checked_path(path)
-        _check_version(version)
-        return self._call(records.Delete(self._full(path), version), path, _true)
+        path = values.checked_path(path)
+        values.check_version(version)
+        return self._call(records.Delete(self._full(path), version), path, values.true_of)
 
     def _delete_recursive(self, path: str) -> bool:
         """Level by level down, then all in one go, the deepest first."""
@@ -394,9 +450,9 @@ class Client:
 
     def exists_async(self, path: str, watch: WatchFunction | None = None) -> AsyncResult[ZnodeStat | None]:
         """As exists()."""
-        path = _checked_path(path)
+        path = values.checked_path(path)
         request = records.Exists(self._full(path), watch is not None)
-        return self._call(request, path, _none_if_missing, WatchKind.DATA, watch)
+        return self._call(request, path, values.none_if_missing, WatchKind.DATA, watch)
 
     def get(self, path: str, watch: WatchFunction | None = None) -> tuple[bytes, ZnodeStat]:
         """A znode's data (null reads as empty) and Stat.  watch: called once when it changes or goes.
@@ -406,23 +462,40 @@ class Client:
 
     def get_async(self, path: str, watch: WatchFunction | None = None) -> AsyncResult[tuple[bytes, ZnodeStat]]:
         """As get()."""
-        path = _checked_path(path)
+        path = values.checked_path(path)
         request = records.GetData(self._full(path), watch is not None)
-        return self._call(request, path, _data_and_stat, WatchKind.DATA, watch)
+        return self._call(request, path, values.data_and_stat, WatchKind.DATA, watch)
 
+    @overload
+    def get_children(self, path: str, watch: WatchFunction | None = ..., include_data: Literal[False] = ...) -> list[str]: ...
+    @overload
+    def get_children(
+        self, path: str, watch: WatchFunction | None = ..., *, include_data: Literal[True]
+    ) -> tuple[list[str], ZnodeStat]: ...
     def get_children(self, path: str, watch: WatchFunction | None = None, include_data: bool = False) -> Any:
         """The names of a znode's children in no order, with include_data these and its ZnodeStat.
 
         watch: called once when a child comes or goes, or the znode goes.  Raises NoNodeError."""
-        return self.get_children_async(path, watch, include_data).get()
+        result: AsyncResult[Any] = self.get_children_async(
+            path,
+            watch,
+            include_data=include_data,  # type: ignore[call-overload]
+        )
+        return result.get()
 
+    @overload
     def get_children_async(
-        self, path: str, watch: WatchFunction | None = None, include_data: bool = False
-    ) -> AsyncResult[Any]:
+        self, path: str, watch: WatchFunction | None = ..., include_data: Literal[False] = ...
+    ) -> AsyncResult[list[str]]: ...
+    @overload
+    def get_children_async(
+        self, path: str, watch: WatchFunction | None = ..., *, include_data: Literal[True]
+    ) -> AsyncResult[tuple[list[str], ZnodeStat]]: ...
+    def get_children_async(self, path: str, watch: WatchFunction | None = None, include_data: bool = False) -> AsyncResult[Any]:
         """As get_children()."""
-        path = _checked_path(path)
+        path = values.checked_path(path)
         cls = records.GetChildren2 if include_data else records.GetChildren
-        finish = _children_and_stat if include_data else _children
+        finish = values.children_and_stat if include_data else values.children_of
         return self._call(cls(self._full(path), watch is not None), path, finish, WatchKind.CHILD, watch)
 
     def sync(self, path: str) -> str:
@@ -431,12 +504,16 @@ class Client:
 
     def sync_async(self, path: str) -> AsyncResult[str]:
         """As sync()."""
-        path = _checked_path(path)
-        return self._call(records.Sync(self._full(path)), path, lambda reply, error: self._short(_value(reply, error)))
+        path = values.checked_path(path)
+
+        def finish(reply: Any, error: FastzkError | None) -> str:
+            return self._short(values.value_of(reply, error))
+
+        return self._call(records.Sync(self._full(path)), path, finish)
 
     # ---- one call
 
-    def _result(self, finish: "_Finish[_T] | None" = None) -> AsyncResult[_T]:
+    def _result(self, finish: "values.Finish[_T] | None" = None) -> AsyncResult[_T]:
         driver = self._driver
         dispatch = driver.callbacks.put if driver is not None else _no_dispatch
         return AsyncResult(self._results_lock, dispatch, finish)
@@ -445,7 +522,7 @@ class Client:
         self,
         request: Any,
         path: str,
-        finish: "_Finish[_T] | None" = None,
+        finish: "values.Finish[_T] | None" = None,
         watch: WatchKind | None = None,
         function: WatchFunction | None = None,
     ) -> AsyncResult[_T]:
@@ -478,87 +555,8 @@ class Client:
     def _acl_or_default(self, acl: Sequence[ACL] | None) -> Sequence[ACL]:
         if acl is None:
             return self.default_acl
-        return _checked_acl(acl)
-
-
-# ---- from replies to values
-
-
-def _value(reply: Any, error: FastzkError | None) -> Any:
-    if error is not None:
-        raise error
-    return reply
-
-
-def _true(reply: Any, error: FastzkError | None) -> bool:
-    _value(reply, error)
-    return True
-
-
-def _true_if_exists(reply: Any, error: FastzkError | None) -> bool:
-    return isinstance(error, NodeExistsError) or _true(reply, error)
-
-
-def _none_if_missing(reply: Any, error: FastzkError | None) -> ZnodeStat | None:
-    return None if isinstance(error, NoNodeError) else _value(reply, error)
-
-
-def _data_and_stat(reply: Any, error: FastzkError | None) -> tuple[bytes, ZnodeStat]:
-    data, stat = _value(reply, error)
-    return data or b"", stat
-
-
-def _children(reply: Any, error: FastzkError | None) -> list[str]:
-    return list(_value(reply, error))
-
-
-def _children_and_stat(reply: Any, error: FastzkError | None) -> tuple[list[str], ZnodeStat]:
-    names, stat = _value(reply, error)
-    return list(names), stat
-
-
-def _when_all(results: Sequence[AsyncResult[Any]], step: Callable[[], None]) -> None:
-    """Runs a step when all results are ready, in the thread that completes the last."""
-
-    def go_on(index: int) -> None:
-        while index < len(results) and results[index].ready():
-            index += 1
-        if index == len(results):
-            step()
-        else:
-            results[index].on_ready(lambda _: go_on(index + 1))
-
-    go_on(0)
+        return values.checked_acl(acl)
 
 
 def _no_dispatch(function: Callable[..., object], argument: Any) -> bool:
     return False
-
-
-# ---- arguments
-
-
-def _checked_path(path: str, is_sequential: bool = False) -> str:
-    if not isinstance(path, str):
-        raise TypeError("Invalid type for 'path' (string expected)")
-    return paths.normalise(path, is_sequential)
-
-
-def _checked_acl(acl: Sequence[ACL]) -> Sequence[ACL]:
-    if isinstance(acl, ACL) or not isinstance(acl, (tuple, list)):
-        raise TypeError("Invalid type for 'acl' (acl must be a tuple/list of ACL's)")
-    try:
-        jute.ACLS.encode(acl)
-    except (AttributeError, TypeError, ValueError, struct.error) as error:
-        raise TypeError(f"Invalid type for 'acl' (entries must be ACL's): {error}") from error
-    return tuple(acl)
-
-
-def _check_value(value: bytes | None) -> None:
-    if value is not None and not isinstance(value, bytes):
-        raise TypeError("Invalid type for 'value' (must be a byte string)")
-
-
-def _check_version(version: int) -> None:
-    if not isinstance(version, int) or not -(2**31) <= version < 2**31:
-        raise TypeError("Invalid type for 'version' (int expected)")

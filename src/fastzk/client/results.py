@@ -3,7 +3,7 @@
 Rule: a result is set once, by the client's thread.  What rawlink() is given runs on the callback thread."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from fastzk.errors import ClientTimeoutError, FastzkError
@@ -131,3 +131,17 @@ class AsyncResult(Generic[_T]):
     def _run(self, callback: "Callable[[AsyncResult[_T]], object]") -> None:
         if not self._dispatch(callback, self):
             callback(self)
+
+
+def when_all(results: Sequence[AsyncResult[Any]], step: Callable[[], None]) -> None:
+    """Runs a step of the client's own when all results are ready, in the thread that completes the last."""
+
+    def go_on(index: int) -> None:
+        while index < len(results) and results[index].ready():
+            index += 1
+        if index == len(results):
+            step()
+        else:
+            results[index].on_ready(lambda _: go_on(index + 1))
+
+    go_on(0)

@@ -32,6 +32,7 @@ from fastzk import limits
 from fastzk._core.apply import Machine
 from fastzk._core.arena import Arena
 from fastzk._core.blocks import count_entries, make_entry, seal
+from fastzk._core.tree import format_tree
 from fastzk.config import NodeConfig
 from fastzk.node.workers import FOLLOWER, LEADER, LOOKING, READ, STANDALONE, TOUCH, WRITES, NodeStatus, WorkerLinks
 from fastzk.raft.messages import ProtocolError, Range
@@ -76,6 +77,7 @@ class Engine:
         self._vote = VoteFile(disk, str(config.data_dir))
         self._writer = LogWriter(self._log)
         arena = Arena.create(map_shared(setup.arena_fd, limits.ARENA_BYTES, is_writable=True))
+        format_tree(arena)
         self._machine = Machine(arena, config.node_id)
         epoch, vote = self._vote.load()
         self._peer = Peer(
@@ -380,6 +382,7 @@ class Engine:
 
     def _begin_round(self) -> None:
         self._round += 1
+        logger.debug("round %d: unanswered writes are sent again", self._round)
         self._is_round_due = False
 
     def _tell_commits(self) -> None:
@@ -394,3 +397,7 @@ class Engine:
             status = self._told[0] if self._told else None
             mode = {LEADER: "leader", FOLLOWER: "follower", STANDALONE: "standalone"}.get(status.role if status else 0, "looking")
             os.write(self._ready_fd, f"{mode}, epoch {self._peer.epoch:#x}, zxid {zxid:#x}\n".encode())
+
+
+def _monotonic_ms() -> int:
+    return time.monotonic_ns() // 1_000_000

@@ -7,7 +7,6 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy must not start threads in a process that forks
@@ -16,6 +15,7 @@ from fastzk import limits
 from fastzk.config import ConfigError, NodeConfig, check_node_id, parse_cpus, parse_listen, parse_peers
 from fastzk.node.supervisor import Supervisor
 from fastzk.storage.identity import IdentityError
+from fastzk.version import VERSION
 
 _EPILOG = """\
 A three-node ensemble on one machine (each command in its own terminal):
@@ -36,16 +36,54 @@ def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--id", type=int, default=1, metavar="N", help="this node's number, 1 to 254 (default 1)")
-    parser.add_argument("--peers", default="", metavar="ID=HOST:PORT,...", help="every node's ensemble address, this one's included; without it the node stands alone")
-    parser.add_argument("--zk", default="127.0.0.1:2181", metavar="HOST:PORT", help="where ZooKeeper's protocol is served (default %(default)s)")
-    parser.add_argument("--native", default="127.0.0.1:2281", metavar="HOST:PORT", help="where ZeroMQ clients are served (default %(default)s)")
-    parser.add_argument("--data-dir", default="", metavar="DIR", help="where log and votes are kept (default data/ID)")
-    parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes that serve clients (default: one for each core but the engine's, at most 8)")
-    parser.add_argument("--cpus", default="", metavar="0,1,...", help="cores to run on, the engine's first (default: all that are allowed)")
-    parser.add_argument("--tick-time", type=int, default=limits.TICK_TIME_MS, metavar="MS", help="session timeouts are clamped to 2 to 20 times this (default %(default)s)")
-    parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"], help="what goes to stderr (default %(default)s)")
-    parser.add_argument("--version", action="version", version=f"fastzk-node {version('fastzk')}")
+    option = parser.add_argument
+    option("--id", type=int, default=1, metavar="N", help="this node's number, 1 to 254 (default 1)")
+    option(
+        "--peers",
+        default="",
+        metavar="ID=HOST:PORT,...",
+        help="every node's ensemble address, this one's included; without it the node stands alone",
+    )
+    option(
+        "--zk",
+        default="127.0.0.1:2181",
+        metavar="HOST:PORT",
+        help="where ZooKeeper's protocol is served (default %(default)s)",
+    )
+    option(
+        "--native",
+        default="127.0.0.1:2281",
+        metavar="HOST:PORT",
+        help="where ZeroMQ clients are served (default %(default)s)",
+    )
+    option("--data-dir", default="", metavar="DIR", help="where log and votes are kept (default data/ID)")
+    option(
+        "--workers",
+        type=int,
+        default=0,
+        metavar="N",
+        help="processes that serve clients (default: one for each core but the engine's, at most 8)",
+    )
+    option(
+        "--cpus",
+        default="",
+        metavar="0,1,...",
+        help="cores to run on, the engine's first (default: all that are allowed)",
+    )
+    option(
+        "--tick-time",
+        type=int,
+        default=limits.TICK_TIME_MS,
+        metavar="MS",
+        help="session timeouts are clamped to 2 to 20 times this (default %(default)s)",
+    )
+    option(
+        "--log-level",
+        default="info",
+        choices=["debug", "info", "warning", "error"],
+        help="what goes to stderr (default %(default)s)",
+    )
+    option("--version", action="version", version=f"fastzk-node {VERSION}")
     options = parser.parse_args(arguments)
 
     node_id = check_node_id(options.id, "--id")

@@ -18,6 +18,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType
 
 from fastzk import limits
@@ -199,7 +200,7 @@ class Supervisor:
             self._last_worker_number += 1
             number, place = self._last_worker_number, slot.place
             slot.started_s = now_s
-            slot.pid = self._fork(f"worker{place + 1}", self._cores[1 + place], lambda p=place, n=number: self._run_worker(p, n))
+            slot.pid = self._fork(f"worker{place + 1}", self._cores[1 + place], partial(self._run_worker, place, number))
 
     def _reap(self) -> None:
         while True:
@@ -287,7 +288,8 @@ class Supervisor:
         line = os.read(self._ready_fd, 4096).decode().strip()
         selector.unregister(self._ready_fd)
         config = self._config
-        print(f"fastzk-node {config.node_id}: serving ZooKeeper's protocol on {config.zk} and ZeroMQ on {config.native} ({line})", flush=True)
+        where = f"ZooKeeper's protocol on {config.zk} and ZeroMQ on {config.native}"
+        print(f"fastzk-node {config.node_id}: serving {where} ({line})", flush=True)
 
 
 def _describe(status: int) -> str:

@@ -14,7 +14,6 @@ import logging
 import os
 import platform
 import resource
-import select
 import signal
 import socket
 import struct
@@ -33,6 +32,7 @@ from fastzk.node.stats import StatsPage
 from fastzk.storage.shm import map_shared
 from fastzk.transport import _loop
 from fastzk.transport._link import EngineLink, LinkError
+from fastzk.transport.links import ZMTP_3_ONLY
 
 LINK = struct.Struct("<HHIQQQQ")
 HELLO, WELCOME, TOUCH = 1, 2, 4
@@ -191,6 +191,7 @@ class Worker:
         router = self._context.socket(zmq.ROUTER)
         router.setsockopt(zmq.LINGER, 0)
         router.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        router.setsockopt_string(zmq.ZAP_DOMAIN, ZMTP_3_ONLY)
         router.setsockopt(zmq.MAXMSGSIZE, CLIENT_MESSAGE_BYTES_MAX)
         router.setsockopt(zmq.HANDSHAKE_IVL, 10_000)
         router.setsockopt(zmq.HEARTBEAT_IVL, 10_000)  # else a machine that vanished keeps its connection for hours
@@ -198,7 +199,6 @@ class Worker:
         router.setsockopt(zmq.SNDHWM, CLIENT_MESSAGES_MAX)
         router.setsockopt(zmq.RCVHWM, CLIENT_MESSAGES_MAX)
         router.setsockopt(USE_FD, self._config.native_fd)
-        router.bind(_numeric_address(self._config.native_fd))
         return router
 
     # --- serving
@@ -235,7 +235,11 @@ class Worker:
                 self._server.close_all()
                 self._loop.hurry()
         if is_first:
+            # Not before: who came earlier waits in the kernel's queue and is not turned away.
+            assert self._router is not None, "made before the loop"
+            self._router.bind(_numeric_address(self._config.native_fd))
             self._loop.listen(True)
+            self._loop.hurry()
 
     def _touch(self) -> None:
         """Tells the engine which sessions have been heard of."""
@@ -268,11 +272,12 @@ class Worker:
 
     def _answer_words(self) -> None:
         self._loop.hurry()  # the counters are to be of now
-        for slot, word in self._server.words():
-            self._server.answer_word(slot, words.answer(word, self._facts()))
-            logger.debug("worker %d was asked %s", self._config.worker, word.decode("ascii", "replace"))
+        asked = self._server.words()
+        facts = self._facts(has_clients=any(word == b"stat" for _, word in asked))
+        for slot, word in asked:
+            self._server.answer_word(slot, words.answer(word, facts))
 
-    def _facts(self) -> words.NodeFacts:
+    def _facts(self, has_clients: bool) -> words.NodeFacts:
         arena = self._arena.counters()
         role = self._status[3] if self._status else 0
         return words.NodeFacts(
@@ -286,7 +291,7 @@ class Worker:
             arena=arena,
             total=self._stats.total(),
             environment=_environment(),
-            clients=self._clients(),
+            clients=self._clients() if has_clients else (),
         )
 
     def _clients(self) -> list[words.ClientFacts]:
@@ -302,9 +307,7 @@ class Worker:
                 continue  # it has gone meanwhile
             finally:
                 peer.close()
-            clients.append(
-                words.ClientFacts(address, port, connection["queued"], connection["received"], connection["sent"])
-            )
+            clients.append(words.ClientFacts(address, port, connection["queued"], connection["received"], connection["sent"]))
         return clients
 
 

@@ -73,7 +73,7 @@ class ExpiryTable:
         while self._next_bucket <= now_bucket:
             for session_id in self._buckets.pop(self._next_bucket, {}):
                 lease = self._leases[session_id]
-                assert lease.bucket == self._next_bucket, f"session {session_id:#x} in bucket {self._next_bucket}, not {lease.bucket}"
+                assert lease.bucket == self._next_bucket, f"session {session_id:#x}: {lease.bucket} in {self._next_bucket}"
                 expired.append((session_id, lease.attach_zxid))
                 lease.bucket = self._bucket_after(now_ms + lease.timeout_ms)
                 self._buckets.setdefault(lease.bucket, {})[session_id] = None

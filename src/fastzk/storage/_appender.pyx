@@ -29,6 +29,7 @@ from fastzk.storage._tail cimport (
 from libc.errno cimport EINTR, errno
 from libc.stdint cimport uint64_t
 from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
 
 
 cdef extern from "<pthread.h>" nogil:
@@ -62,6 +63,14 @@ cdef extern from "<sys/eventfd.h>" nogil:
         EFD_CLOEXEC
         EFD_NONBLOCK
     int eventfd(unsigned int value, int flags)
+
+cdef extern from "<poll.h>" nogil:
+    struct pollfd:
+        int fd
+        short events
+    enum:
+        POLLIN
+    int poll(pollfd *files, unsigned long count, int timeout_ms)
 
 cdef extern from "<unistd.h>" nogil:
     int c_close "close"(int fd)
@@ -160,7 +169,7 @@ cdef op_t *execute(tail_t *tail, op_t *op) noexcept nogil:
 
 
 cdef op_t *write_batch(tail_t *tail, op_t *first) noexcept nogil:
-    cdef const block_t *block
+    cdef block_t block          # a copy of the head: a peer's message need not be aligned
     cdef op_t *op = first
     cdef op_t *last = NULL
     cdef end_t end
@@ -171,7 +180,7 @@ cdef op_t *write_batch(tail_t *tail, op_t *first) noexcept nogil:
     end = tail.end
     offset = tail.offset + MARK_SIZE
     while op != NULL and op.kind == OP_APPEND and count < BATCH_BLOCKS_MAX:
-        block = <const block_t *>op.payload.buf
+        memcpy(&block, op.payload.buf, sizeof(block_t))
         block_size = <uint64_t>op.payload.len
         if count and (size + block_size > BATCH_BYTES_MAX or offset + block_size > tail.segment_bytes_max):
             break
@@ -305,30 +314,42 @@ cdef class Appender:
         pthread_cond_destroy(&self.t.wake)
         pthread_mutex_destroy(&self.t.lock)
 
-    cdef int _submit(self, op_t *op) except -1:
-        """Hands one operation over; never waits for the disk."""
+    cdef int _submit(self, op_t *first) except -1:
+        """Hands operations over, all at once; never waits for the disk."""
+        cdef op_t *last = first
         if self.is_closing:
-            ops_free(op)
+            ops_free(first)
             raise ValueError("the log writer is closed")
+        while last.next != NULL:
+            last = last.next
         pthread_mutex_lock(&self.t.lock)
         if self.t.queue_last != NULL:
-            self.t.queue_last.next = op
+            self.t.queue_last.next = first
         else:
-            self.t.queue_first = op
-        self.t.queue_last = op
+            self.t.queue_first = first
+        self.t.queue_last = last
         pthread_cond_signal(&self.t.wake)
         pthread_mutex_unlock(&self.t.lock)
         return 0
 
-    def append(self, payload not None):
-        """Queues one block, which the caller has checked.  Its bytes are lent until take() has told of it."""
-        cdef op_t *op = op_new(OP_APPEND)
+    def append(self, payloads not None):
+        """Queues blocks, which the caller has checked.  Their bytes are lent until take() has told of them."""
+        cdef op_t *first = NULL
+        cdef op_t *last = NULL
+        cdef op_t *op
         try:
-            PyObject_GetBuffer(payload, &op.payload, PyBUF_SIMPLE)
+            for payload in payloads:
+                op = op_append(payload)
+                if last != NULL:
+                    last.next = op
+                else:
+                    first = op
+                last = op
         except BaseException:
-            free(op)
+            ops_free(first)
             raise
-        self._submit(op)
+        if first != NULL:
+            self._submit(first)
 
     def cut(self, removed not None, uint64_t target, uint64_t target_offset, tuple end not None):
         """Queues: remove these segments in order, end segment `target` at target_offset, go on from `end`.
@@ -377,6 +398,15 @@ cdef class Appender:
             ops_free(first)
         return finished, syncs, sync_ns
 
+    def wait(self):
+        """Returns when take() or error has something new to say."""
+        cdef pollfd waited
+        waited.fd = self.fd
+        waited.events = POLLIN
+        with nogil:
+            while poll(&waited, 1, -1) < 0 and errno == EINTR:
+                pass
+
     @property
     def error(self):
         """None, or what ended the thread: (errno, file, offset, what it was doing)."""
@@ -398,6 +428,16 @@ cdef class Appender:
         self.is_running = False
         with nogil:
             pthread_join(self.thread, NULL)
+
+
+cdef op_t *op_append(payload) except NULL:
+    cdef op_t *op = op_new(OP_APPEND)
+    try:
+        PyObject_GetBuffer(payload, &op.payload, PyBUF_SIMPLE)
+    except BaseException:
+        free(op)
+        raise
+    return op
 
 
 cdef op_t *op_removal(int kind, removed) except NULL:

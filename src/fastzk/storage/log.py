@@ -16,29 +16,24 @@ from dataclasses import dataclass, replace
 from itertools import chain, pairwise
 from typing import NamedTuple, Protocol
 
+from fastzk._core.blocks import BlockDamaged, BlockInfo, check
 from fastzk.limits import REPLAY_BYTES, SEGMENT_BYTES_MAX
-from fastzk.raft.messages import Range
+from fastzk.raft.messages import Payload, Range
 from fastzk.storage._appender import Appender
 from fastzk.storage.disk import Disk, File
 from fastzk.storage.segments import (
-    BLOCK_HEAD,
     HEADER_SIZE,
-    BlockError,
-    BlockInfo,
     Cut,
     End,
     LogDamaged,
-    Payload,
     Scan,
-    check_block,
     pack_mark,
-    read_head,
     scan,
     segment_name,
     unpack_header,
 )
 
-__all__ = ["Done", "LogDamaged", "LogFailed", "LogWriter", "SegmentLog", "check_block"]
+__all__ = ["Done", "LogDamaged", "LogFailed", "LogWriter", "SegmentLog"]
 
 
 class LogFailed(Exception):  # noqa: N818
@@ -187,21 +182,26 @@ class SegmentLog:
             return 0, replace(self.start), self.segments[0] if self.segments else 0, HEADER_SIZE
         place = self.blocks.find(index)
         segment, offset, size = self.blocks.segment[place], self.blocks.offset[place], self.blocks.size[place]
-        block = read_head(self._open(segment).read(offset, BLOCK_HEAD))
+        block = self._check(place, self._open(segment).read(offset, size))
         assert block.last_index == index, f"index {index} does not end a block: {block}"
         return place + 1, End.after(block), segment, offset + size
 
     def _range(self, place: int, piece: memoryview, begin: int) -> Range:
         at = self.blocks.offset[place] - begin
         payload = piece[at : at + self.blocks.size[place]]
+        block = self._check(place, payload)
+        return Range(block.first_index, block.last_index, block.first_zxid >> 32, block.first_zxid, payload)
+
+    def _check(self, place: int, payload: Payload) -> BlockInfo:
+        """The block that was read back for a place of the index.  Raises LogDamaged."""
+        path, offset = self.path(self.blocks.segment[place]), self.blocks.offset[place]
         try:
-            block = check_block(payload)
-            if block.first_index != self.blocks.first_index[place]:
-                raise BlockError(f"index {block.first_index} stands where {self.blocks.first_index[place]} was")
-        except BlockError as e:
-            path = self.path(self.blocks.segment[place])
-            raise LogDamaged(path, self.blocks.offset[place], f"changed since it was written: {e}") from e
-        return Range(block.first_index, block.last_index, block.epoch, block.first_zxid, payload)
+            block = check(payload)
+        except BlockDamaged as e:
+            raise LogDamaged(path, offset, f"changed since it was written: {e}") from e
+        if block.first_index != self.blocks.first_index[place]:
+            raise LogDamaged(path, offset, f"holds index {block.first_index}, not {self.blocks.first_index[place]}")
+        return block
 
     def _open(self, segment: int) -> File:
         path = self.path(segment)
@@ -235,10 +235,11 @@ class AppenderLike(Protocol):
     def fd(self) -> int: ...
     @property
     def error(self) -> tuple[int, str, int, str] | None: ...
-    def append(self, payload: Payload) -> None: ...
+    def append(self, payloads: Sequence[Payload]) -> None: ...
     def cut(self, removed: Sequence[int], target: int, target_offset: int, end: tuple[int, int, int, int]) -> None: ...
     def drop(self, removed: Sequence[int]) -> None: ...
     def take(self) -> tuple[list[tuple[int, int] | None], int, int]: ...
+    def wait(self) -> None: ...
     def close(self) -> None: ...
 
 
@@ -304,10 +305,13 @@ class LogWriter:
     def append(self, ranges: Iterable[Range]) -> None:
         """Queues ranges, whose payloads are sealed blocks that follow what was queued last; their bytes are lent.
 
-        Raises BlockError for a payload that is no right block, or not the range's, or does not follow."""
+        Raises ValueError, with nothing queued, for a payload that is no right block, or not the range's, or does not
+        follow."""
+        checked: list[tuple[BlockInfo, Payload]] = []
+        end = replace(self._queued_end)
         for entries in ranges:
-            block = check_block(entries.payload)
-            reason = self._queued_end.why_not_next(block)
+            block = check(entries.payload)
+            reason = end.why_not_next(block)
             if (block.first_index, block.last_index, block.first_zxid) != (
                 entries.first_index,
                 entries.last_index,
@@ -315,12 +319,12 @@ class LogWriter:
             ):
                 reason = f"the range holds {block}"
             if reason is not None:
-                raise BlockError(f"range {entries.first_index}..{entries.last_index}: {reason}")
-            self._queued_end.advance(block)
-            if self._held:
-                self._held.append((block, entries.payload))
-            else:
-                self._hand_over(block, entries.payload)
+                raise ValueError(f"range {entries.first_index}..{entries.last_index}: {reason}")
+            end.advance(block)
+            checked.append((block, entries.payload))
+        self._queued_end = end
+        self._held += checked
+        self._release()
 
     def truncate_after(self, index: int) -> None:
         """Queues the removal of everything behind index, which must end a range.
@@ -375,15 +379,16 @@ class LogWriter:
         return Done(last_index, log.epoch_at(last_index) or 0, syncs, sync_ns)
 
     def close(self) -> None:
-        """Waits until all that was handed over is on the disk, seals the log, ends the thread.  Raises LogFailed."""
-        self._appender.close()
+        """Waits until all that is queued is on the disk, seals the log, ends the thread.  Raises LogFailed."""
+        try:
+            while self._in_flight and self.error is None:
+                self._appender.wait()
+                self.take_done()
+        finally:
+            self._appender.close()
         failed = self.error
         if failed is not None:
             raise failed
-
-    def _hand_over(self, block: BlockInfo, payload: Payload) -> None:
-        self._in_flight.append(block)
-        self._appender.append(payload)
 
     def _cut(self, cut: _Cut) -> None:
         self._queued_end = replace(cut.end)
@@ -392,17 +397,21 @@ class LogWriter:
 
     def _release(self) -> None:
         """Hands over what is held, up to the next cut that must wait."""
+        payloads: list[Payload] = []
         while self._held:
             item = self._held[0]
             if not isinstance(item, _Cut):
-                self._hand_over(*item)
+                self._in_flight.append(item[0])
+                payloads.append(item[1])
             elif self._in_flight:
-                return
+                break
             elif item.is_restart:
                 self._hand_over_restart(item)
             else:
                 self._hand_over_cut(item)
             self._held.popleft()
+        if payloads:
+            self._appender.append(payloads)
 
     def _hand_over_cut(self, cut: _Cut) -> None:
         log = self.log

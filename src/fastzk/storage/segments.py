@@ -14,14 +14,10 @@ import struct
 from array import array
 from bisect import bisect_right
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
 
-import xxhash
-
+from fastzk._core.blocks import BlockDamaged, BlockInfo, check
 from fastzk.storage._tail import fnv1a
 from fastzk.storage.disk import Disk, File
-
-Payload = bytes | bytearray | memoryview
 
 SECTOR = 512  # a disk writes this much, aligned, wholly or not at all
 READ_BYTES = 1 << 20  # a scan holds this much of a file, or one block if that is larger
@@ -33,13 +29,12 @@ MARK_MAGIC = 0x316B_724D
 MARK_SIZE = 40
 BLOCK_MAGIC = 0x316B_6C42
 BLOCK_HEAD = 64
-# Where the checksummed part begins, in all three.
+# Where the checksummed part of a header and a mark begins.
 CHECKED_FROM = 16
 
 _HEADER = struct.Struct("<IIQQQQqQQ")
 _MARK = struct.Struct("<IIQQQQ")
-_BLOCK = struct.Struct("<IIQQQqQIIQ")
-assert (_HEADER.size, _MARK.size, _BLOCK.size) == (HEADER_SIZE, MARK_SIZE, BLOCK_HEAD)
+assert (_HEADER.size, _MARK.size) == (HEADER_SIZE, MARK_SIZE)
 
 _NAME_PREFIX = "log."
 
@@ -52,56 +47,6 @@ class LogDamaged(Exception):  # noqa: N818
         self.file = file
         self.offset = offset
         self.reason = reason
-
-
-class BlockError(ValueError):
-    """These bytes are no block."""
-
-
-class BlockInfo(NamedTuple):
-    """What the head of a right block says."""
-
-    size: int
-    checksum: int
-    first_index: int
-    first_zxid: int
-    time_ms: int
-    previous: int
-    entry_count: int
-
-    @property
-    def last_index(self) -> int:
-        return self.first_index + self.entry_count - 1
-
-    @property
-    def last_zxid(self) -> int:
-        return self.first_zxid + self.entry_count - 1
-
-    @property
-    def epoch(self) -> int:
-        return self.first_zxid >> 32
-
-
-def check_block(view: Payload) -> BlockInfo:
-    """The block that these bytes are, from the first to the last.  Raises BlockError and says what is wrong."""
-    block = read_head(view)
-    if block.size != len(view) or block.size % 8:
-        raise BlockError(f"a block of {block.size} bytes in {len(view)}")
-    if xxhash.xxh3_64_intdigest(memoryview(view)[CHECKED_FROM:]) != block.checksum:
-        raise BlockError("the block's checksum does not match")
-    return block
-
-
-def read_head(view: Payload) -> BlockInfo:
-    """What the head of a block says, its checksum unchecked.  Raises BlockError if that makes no sense."""
-    if len(view) < BLOCK_HEAD:
-        raise BlockError(f"{len(view)} bytes are no block")
-    magic, size, checksum, first_index, first_zxid, time_ms, previous, count, spare, spare2 = _BLOCK.unpack_from(view)
-    if magic != BLOCK_MAGIC:
-        raise BlockError(f"no block begins with {magic:#010x}")
-    if spare or spare2 or not count or not first_index or (first_zxid & 0xFFFFFFFF) + count > 1 << 32:
-        raise BlockError("the block's head makes no sense")
-    return BlockInfo(size, checksum, first_index, first_zxid, time_ms, previous, count)
 
 
 @dataclass(slots=True)
@@ -347,8 +292,8 @@ class _SegmentScan:
         if magic != BLOCK_MAGIC or not BLOCK_HEAD <= size <= self.batch_end - offset:
             return None
         try:
-            return check_block(self.peek(offset, size))
-        except BlockError:
+            return check(self.peek(offset, size))
+        except BlockDamaged:
             return None
 
     def _judge(self, offset: int) -> None:

@@ -14,7 +14,7 @@ from fastzk.raft.peer import AppendReply, Message, Peer, Range, Vote, VoteReply
 from fastzk.testing.range_disk import RangeDisk
 
 
-class Violation(AssertionError):
+class Violation(AssertionError):  # noqa: N818
     """The ensemble broke an invariant."""
 
 

@@ -3,7 +3,7 @@
     with RawClient(("127.0.0.1", 2181)) as raw:
         raw.connect()
         xids = raw.send(Create("/a", b"", OPEN_ACL_UNSAFE, 0), Exists("/a", True))     # one send, two requests
-        replies = [raw.receive(), raw.receive()]
+        first, second = raw.receive(), raw.receive()
         raw.send_bytes(b"anything at all")
 
 Rule: it sends what it is told to, sense or nonsense, and gives every record that comes, in order, events included.
@@ -53,6 +53,8 @@ class RawClient:
         self._xid = 0
         self.session_id = 0
         self.password = bytes(PASSWORD_SIZE)
+        # Those that call() met.
+        self.events: list[Reply] = []
 
     def connect(
         self,
@@ -114,9 +116,12 @@ class RawClient:
         return Reply(xid, zxid, err, record[records.REPLY_HEADER_SIZE :])
 
     def call(self, request: records.Request) -> Reply:
-        """Sends one request and gives what comes next, which must be its reply."""
+        """Sends one request and gives its reply, which must be the next; events before it go to `events`."""
         (xid,) = self.send(request)
         reply = self.receive()
+        while reply.xid == Xid.NOTIFICATION:
+            self.events.append(reply)
+            reply = self.receive()
         assert reply.xid == xid, f"{reply} instead of the reply to xid {xid}"
         return reply
 
@@ -142,7 +147,5 @@ class RawClient:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close()

@@ -9,7 +9,7 @@ healed; within a bounded time there must be one leader, equal logs, and a fresh 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from fastzk.raft.peer import (
@@ -32,14 +32,13 @@ from fastzk.testing.network import NetworkFaults, SimNetwork
 from fastzk.testing.range_disk import RangeDisk, Report
 
 TICK_US = 10_000
-ELECTION_TICKS = 10
-SAFETY_US = 2_500_000
+SAFETY_US = 4_000_000
 # Enough for several elections in a row and for the longest catch-up.
 LIVENESS_US = 6_000_000
 LIVENESS_POLL_US = 100_000
 
 
-class SimulationFailed(AssertionError):
+class SimulationFailed(AssertionError):  # noqa: N818
     """A seed broke an invariant.  Says which, how to run it again, and what happened last."""
 
 
@@ -51,15 +50,22 @@ class World:
     observers: int
     network: NetworkFaults
     limits: Limits
+    election_ticks: int
     sync_us: int
     slow_sync: float
+    # A report of the log thread may come this late.
+    report_us: int
     proposals_per_second: int
+    # Proposals that reach one node at once.
+    burst: int
     crash: float
     crash_all: float
     pause: float
     partition: float
     hole: float
     reset: float
+    # Chance that something befalls a candidate or a new leader: what it could not finish is what hurts later.
+    ambush: float
     # Chance that a turn is cut short by a crash, and that the end of a node's link is noticed.
     turn_crash: float
     notice: float
@@ -90,22 +96,44 @@ def draw_world(random: Random) -> World:
         apply_bytes_max=random.choice((1, 500, 16 << 20)),
         counter_max=random.choice((30, 200, (1 << 32) - 1)),
     )
-    return World(
+    world = World(
         voters=random.choice((1, 2, 3, 3, 3, 3, 4, 5, 5)),
         observers=random.choice((0, 0, 0, 1)),
         network=network,
         limits=limits,
+        election_ticks=random.choice((3, 5, 10)),
         sync_us=random.choice((50, 500, 5_000)),
         slow_sync=maybe(0.01, 0.2),
+        report_us=random.choice((100, 3_000, 100_000)),
         proposals_per_second=random.choice((50, 200, 500)),
+        burst=random.choice((1, 1, 5, 20)),
         crash=maybe(0.3, 4.0),
         crash_all=maybe(0.2, 1.0, 0.3),
         pause=maybe(0.3, 3.0),
         partition=maybe(0.3, 3.0),
         hole=maybe(0.5, 10.0),
         reset=maybe(0.5, 5.0),
+        ambush=maybe(0.1, 0.9),
         turn_crash=maybe(0.0005, 0.01, 0.4),
         notice=random.choice((0.0, 0.5, 1.0)),
+    )
+    return _feuding(world, random) if random.random() < 0.3 else world
+
+
+def _feuding(world: World, random: Random) -> World:
+    """A world of many short reigns, each of which leaves something half done: where histories part most often."""
+    return replace(
+        world,
+        voters=random.choice((3, 3, 5)),
+        limits=replace(world.limits, append_bytes_max=1, inflight_count_max=random.choice((1, 1024))),
+        election_ticks=3,
+        sync_us=random.choice((50, 500)),
+        slow_sync=0.0,
+        report_us=random.choice((100, 100, 100_000)),
+        proposals_per_second=100,
+        crash=world.crash / 2,
+        crash_all=0.0,
+        ambush=random.uniform(0.7, 1.0),
     )
 
 
@@ -179,6 +207,7 @@ class Simulation:
         self._is_healed = True
         self.network.heal()
         self.world.slow_sync = self.world.turn_crash = 0.0
+        self.world.sync_us = self.world.report_us = 100
         for node in self.nodes.values():
             node.resumes_us = 0
             self._start(node)
@@ -226,7 +255,7 @@ class Simulation:
             epoch=epoch,
             vote=vote,
             random=random,
-            election_ticks=ELECTION_TICKS,
+            election_ticks=self.world.election_ticks,
             limits=self.world.limits,
         )
         self.checker.on_start(node.node_id)
@@ -291,9 +320,12 @@ class Simulation:
                 return
             node.disk.hard_state = ready.hard_state
             self.trace.line(f"{node.node_id} persists {ready.hard_state}")
+            if peer.role is Role.CANDIDATE:
+                self._maybe_ambush(node)
         if ready.is_new_leader:
             self.checker.on_leader(node.node_id, peer)
             self._propose(node, 1)
+            self._maybe_ambush(node)
         node.disk.order(ready.truncate_after, ready.append, ready.generation)
         if ready.truncate_after is not None:
             self.trace.line(f"{node.node_id} truncates after {ready.truncate_after}")
@@ -351,7 +383,8 @@ class Simulation:
             return
         report = node.disk.end_sync()
         if report is not None:
-            self.heap.after(self._disk_chance.choice((0, 100, 3_000)), self._report, node, node.incarnation, report)
+            delay_us = self._disk_chance.choice((0, 100, self.world.report_us))
+            self.heap.after(delay_us, self._report, node, node.incarnation, report)
         self._begin_sync(node)
 
     def _report(self, node: SimNode, incarnation: int, report: Report) -> None:
@@ -367,16 +400,16 @@ class Simulation:
     # The clients.
 
     def _plan_client(self) -> None:
-        mean_us = 1_000_000 // self.world.proposals_per_second
+        mean_us = 1_000_000 * self.world.burst // self.world.proposals_per_second
         self.heap.after(self._client_chance.randint(0, 2 * mean_us), self._client)
 
     def _client(self) -> None:
         if self._is_healed:
             return
         node = self.nodes[self._client_chance.randint(1, len(self.nodes))]
-        count = self._client_chance.choice((1, 1, 2, 7))
-        if self._is_running(node):
-            self._propose(node, count)
+        for _ in range(self._client_chance.randint(1, self.world.burst)):
+            if self._is_running(node):
+                self._propose(node, self._client_chance.choice((1, 1, 2, 7)))
         self._plan_client()
 
     def _propose(self, node: SimNode, count: int) -> int | None:
@@ -431,13 +464,34 @@ class Simulation:
             self._crash(node)
 
     def _pause_one(self) -> None:
-        node = self._any_node()
+        self._pause(self._any_node())
+
+    def _pause(self, node: SimNode) -> None:
         node.resumes_us = self.heap.now_us + self._faults.choice((5_000, 120_000, 600_000))
         self.trace.line(f"{node.node_id} stands still until {node.resumes_us}")
 
     def _partition(self) -> None:
         """Cuts all links between two random sides, in both directions or in one."""
-        side = [node_id for node_id in self.nodes if self._faults.random() < 0.5]
+        self._cut_around([node_id for node_id in self.nodes if self._faults.random() < 0.5])
+
+    def _maybe_ambush(self, node: SimNode) -> None:
+        if not self._is_healed and self._faults.random() < self.world.ambush:
+            self.heap.after(self._faults.choice((0, 500, 5_000, 50_000)), self._ambush, node)
+
+    def _ambush(self, node: SimNode) -> None:
+        """The node crashes, stands still, or is left alone or with one other."""
+        if self._is_healed:
+            return
+        kind = self._faults.choice(("crash", "pause", "alone", "with one"))
+        if kind == "crash":
+            self._crash(node)
+        elif kind == "pause":
+            self._pause(node)
+        else:
+            side = [node.node_id] if kind == "alone" else sorted({node.node_id, self._any_node().node_id})
+            self._cut_around(side)
+
+    def _cut_around(self, side: list[int]) -> None:
         ways = self._faults.choice(("both", "out", "in"))
         self.trace.line(f"cut {ways} around {side}")
         for inner in side:
@@ -447,7 +501,7 @@ class Simulation:
                         self.network.cut(inner, outer)
                     if ways != "out":
                         self.network.cut(outer, inner)
-        self.heap.after(self._faults.choice((20_000, 250_000, 900_000)), self.network.mend)
+        self.heap.after(self._faults.choice((20_000, 100_000, 250_000, 900_000)), self.network.mend)
 
     def _make_hole(self) -> None:
         first, second = self._any_node().node_id, self._any_node().node_id

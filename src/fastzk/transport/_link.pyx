@@ -73,8 +73,8 @@ cdef class EngineLink:
         cdef zmq_msg_t msg
         cdef const char *data
         cdef size_t size, total = 0
-        cdef int error, i
-        for i in range(HEARD_MESSAGES_MAX):
+        cdef int error, _i
+        for _i in range(HEARD_MESSAGES_MAX):
             error = zmq_take(self.socket, &msg)
             if error:
                 if error != EAGAIN:

@@ -71,7 +71,8 @@ cdef class Loop:
         self.watch_fd(wake_fd, TAG_WAKE)
         if router is not None:
             self.watch_fd(router.FD, TAG_ROUTER)
-        self.is_engine_ready = self.is_router_ready = self.is_left_over = True
+        self.is_engine_ready = self.is_left_over = True
+        self.is_router_ready = router is not None
 
     def __dealloc__(self):
         cdef int32_t slot
@@ -221,8 +222,8 @@ cdef class Loop:
         return 0
 
     cdef void accept_some(self) noexcept nogil:
-        cdef int fd, i
-        for i in range(ACCEPTS_MAX):
+        cdef int fd, _i
+        for _i in range(ACCEPTS_MAX):
             fd = accept4(self.listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)
             if fd >= 0:
                 self.add_tcp(fd)
@@ -318,8 +319,8 @@ cdef class Loop:
         cdef zmq_msg_t name, payload, extra
         cdef size_t total = 0
         cdef bint is_whole, has_more
-        cdef int error, i
-        for i in range(MESSAGES_MAX):
+        cdef int error, _i
+        for _i in range(MESSAGES_MAX):
             error = zmq_take(self.router, &name)
             if error:
                 if error != EAGAIN:
@@ -467,9 +468,9 @@ cdef class Loop:
             self.flush_native(slot, peer, conn)
 
     cdef void flush_dirty(self) noexcept nogil:
-        cdef int32_t slot, i
+        cdef int32_t slot, _i
         self.retry_blocked()
-        for i in range(FLUSHES_MAX):
+        for _i in range(FLUSHES_MAX):
             slot = self.server.next_dirty()
             if slot < 0:
                 return
@@ -516,18 +517,17 @@ cdef class Loop:
 
     cdef void publish(self) noexcept nogil:
         """Brings the counters that are kept elsewhere up to date in the stats page."""
-        cdef Server server = self.server
         self.stats[STAT_COMMITS] = self.link.commit_count
         self.stats[STAT_ENTRIES] = self.link.entry_count
         self.stats[STAT_RESENDS] = self.link.resend_count
-        self.stats[STAT_WATCHES] = watches_count(server.watches)
-        self.stats[STAT_RECEIVED] = server.received
-        self.stats[STAT_SENT] = server.replied
-        self.stats[STAT_OUTSTANDING] = server.outstanding
-        self.stats[STAT_LATENCY_COUNT] = server.latency.count
-        self.stats[STAT_LATENCY_MS_TOTAL] = server.latency.total_ms
-        self.stats[STAT_LATENCY_MS_MIN] = server.latency.min_ms
-        self.stats[STAT_LATENCY_MS_MAX] = server.latency.max_ms
+        self.stats[STAT_WATCHES] = watches_count(self.server.watches)
+        self.stats[STAT_RECEIVED] = self.server.received
+        self.stats[STAT_SENT] = self.server.replied
+        self.stats[STAT_OUTSTANDING] = self.server.outstanding
+        self.stats[STAT_LATENCY_COUNT] = self.server.latency.count
+        self.stats[STAT_LATENCY_MS_TOTAL] = self.server.latency.total_ms
+        self.stats[STAT_LATENCY_MS_MIN] = self.server.latency.min_ms
+        self.stats[STAT_LATENCY_MS_MAX] = self.server.latency.max_ms
 
 
 cdef bint is_answered(connection_t *conn) noexcept nogil:

@@ -26,6 +26,9 @@ from fastzk import limits
 from fastzk.config import Address
 
 HEAD = struct.Struct("<HBBIQQ")
+# With any domain set, libzmq closes peers that speak ZMTP 1 or 2 (there is no handler, so nobody else is asked).  Without,
+# it takes whatever does not begin like ZMTP, an HTTP request for example, for ZMTP 1, and keeps the connection for ever.
+ZMTP_3_ONLY = "fastzk"
 MAGIC = 0x7A66
 VERSION = 1
 
@@ -61,6 +64,7 @@ class Links:
         self._complained = 0
         self.router = context.socket(zmq.ROUTER)
         self.router.setsockopt(zmq.LINGER, 0)
+        self.router.setsockopt_string(zmq.ZAP_DOMAIN, ZMTP_3_ONLY)
         self.router.setsockopt(zmq.MAXMSGSIZE, limits.LINK_MESSAGE_BYTES_MAX)
         self.router.setsockopt(zmq.HANDSHAKE_IVL, 5000)
         self.router.setsockopt(zmq.RCVHWM, 10_000)
@@ -113,7 +117,7 @@ class Links:
     def watch(self) -> None:
         """Takes in what the monitors report: links that other nodes closed."""
         for peer, monitor in self._monitors.items():
-            while monitor.get(zmq.EVENTS) & zmq.POLLIN:
+            while int(monitor.get(zmq.EVENTS)) & zmq.POLLIN:
                 zmq.utils.monitor.recv_monitor_message(monitor, zmq.NOBLOCK)
                 self._lost[peer] = None
 

@@ -27,6 +27,7 @@ def listen(address: Address, option: str) -> socket.socket:
     except OSError as error:
         listener.close()
         if error.errno == errno.EADDRINUSE:
-            raise ConfigError(f"{option} {address}: the port is in use; stop the process that has it or choose another port") from error
+            what = "the port is in use; stop the process that has it or choose another port"
+            raise ConfigError(f"{option} {address}: {what}") from error
         raise ConfigError(f"{option} {address}: cannot listen there: {error.strerror}") from error
     return listener

@@ -71,7 +71,7 @@ def encode(message: EnsembleMessage) -> list[bytes]:
                 message.committed_index,
                 message.probe,
             )
-            return [head, *(batch.payload for batch in message.ranges)]
+            return [head, *(bytes(batch.payload) for batch in message.ranges)]
         case AppendReply():
             return [
                 _APPEND_REPLY.pack(

@@ -9,7 +9,7 @@ How: one table, REQUESTS, by operation; and one, _REPLIES, with the kinds of eac
 
 import struct
 from collections.abc import Sequence
-from typing import Any, ClassVar, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 from fastzk.data import ACL
 from fastzk.defs import EventType, KeeperState, OpCode
@@ -130,9 +130,10 @@ def decode_reply_header(data: bytes) -> ReplyHeader:
 class Request(Protocol):
     """What the classes below have in common: a tuple of fields, its operation, and the kinds of the fields."""
 
-    op: ClassVar[OpCode]
-    kinds: ClassVar[tuple[Kind, ...]]
-
+    @property
+    def op(self) -> OpCode: ...
+    @property
+    def kinds(self) -> tuple[Kind, ...]: ...
     def __iter__(self) -> Any: ...
     def __len__(self) -> int: ...
     def __getitem__(self, index: Any, /) -> Any: ...

@@ -1,0 +1,92 @@
+"""Between the user's words and the records: arguments checked on their way out, replies made values on their way in.
+
+Rule: what is wrong with an argument is said in the caller's thread, before anything is sent.
+Rule: a finish function gives the value for a reply, or raises the call's error; it raises nothing else, for it runs on
+the client's own thread."""
+
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from fastzk import paths
+from fastzk.data import ACL, ZnodeStat
+from fastzk.errors import FastzkError, NodeExistsError, NoNodeError
+from fastzk.wire import jute
+
+_T = TypeVar("_T")
+Finish = Callable[[Any, FastzkError | None], _T]
+
+# ---- arguments
+
+
+def checked_path(path: str, is_sequential: bool = False) -> str:
+    """The path that is meant.  Raises TypeError, InvalidPathError."""
+    if not isinstance(path, str):
+        raise TypeError("Invalid type for 'path' (string expected)")
+    return paths.normalise(path, is_sequential)
+
+
+def checked_acl(acl: Sequence[ACL]) -> Sequence[ACL]:
+    """The ACL, if it can be written.  Raises TypeError."""
+    if isinstance(acl, ACL) or not isinstance(acl, (tuple, list)):
+        raise TypeError("Invalid type for 'acl' (acl must be a tuple/list of ACL's)")
+    try:
+        jute.ACLS.encode(acl)
+    except (AttributeError, TypeError, ValueError, struct.error) as error:
+        raise TypeError(f"Invalid type for 'acl' (entries must be ACL's): {error}") from error
+    return tuple(acl)
+
+
+def check_value(value: bytes | None) -> None:
+    """Raises TypeError."""
+    if value is not None and not isinstance(value, bytes):
+        raise TypeError("Invalid type for 'value' (must be a byte string)")
+
+
+def check_version(version: int) -> None:
+    """Raises TypeError."""
+    if not isinstance(version, int) or not -(2**31) <= version < 2**31:
+        raise TypeError("Invalid type for 'version' (int expected)")
+
+
+# ---- from replies to values
+
+
+def value_of(reply: Any, error: FastzkError | None) -> Any:
+    """The reply as it is."""
+    if error is not None:
+        raise error
+    return reply
+
+
+def true_of(reply: Any, error: FastzkError | None) -> bool:
+    """True."""
+    value_of(reply, error)
+    return True
+
+
+def true_if_exists(reply: Any, error: FastzkError | None) -> bool:
+    """True, also when the znode was there already."""
+    return isinstance(error, NodeExistsError) or true_of(reply, error)
+
+
+def none_if_missing(reply: Any, error: FastzkError | None) -> ZnodeStat | None:
+    """The reply as it is, None when there is no such znode."""
+    return None if isinstance(error, NoNodeError) else value_of(reply, error)
+
+
+def data_and_stat(reply: Any, error: FastzkError | None) -> tuple[bytes, ZnodeStat]:
+    """Data, empty if it is null, and Stat."""
+    data, stat = value_of(reply, error)
+    return data or b"", stat
+
+
+def children_of(reply: Any, error: FastzkError | None) -> list[str]:
+    """The names as a list."""
+    return list(value_of(reply, error))
+
+
+def children_and_stat(reply: Any, error: FastzkError | None) -> tuple[list[str], ZnodeStat]:
+    """The names as a list, and Stat."""
+    names, stat = value_of(reply, error)
+    return list(names), stat

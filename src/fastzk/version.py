@@ -1,0 +1,3 @@
+"""The version of fastzk, said once."""
+
+VERSION = "0.1.0"
