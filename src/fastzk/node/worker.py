@@ -60,7 +60,7 @@ class WorkerConfig:
     node_id: int
     worker: int  # its number, never used before in this life of the engine
     tcp_fd: int  # listening, non-blocking, shared by all workers of the node; for ZooKeeper's protocol
-    native_fd: int  # the same for ZeroMQ
+    native_fd: int  # the same for ZeroMQ, this worker's alone: one of a group on the same port
     native_address: str  # what native_fd listens on, for people
     engine_address: str  # ipc://...
     arena_fd: int  # may be read only
@@ -175,17 +175,19 @@ class Worker:
             sent_sequence=1,
             heard_sequence=1,
         )
+        self._stats.claim(config.stats_slot)
         self._loop = _loop.Loop(
             self._server,
             self._link,
             listen_fd=config.tcp_fd,
             wake_fd=self._wake.fileno(),
             router=self._router,
-            stats=self._stats.claim(config.stats_slot),
+            stats=self._stats.counters,
+            place=config.stats_slot,
         )
 
     def _open_router(self) -> zmq.Socket[bytes]:
-        """The socket for ZeroMQ's clients, over the listening descriptor that all workers share."""
+        """The socket for ZeroMQ's clients, over a listening descriptor of its own on the port of all workers."""
         # libzmq numbers its peers from rand(), which nobody seeds: a peer that knew the numbers could take another's.
         ctypes.CDLL(None).srand(int.from_bytes(os.urandom(4), "little"))
         router = self._context.socket(zmq.ROUTER)
@@ -271,11 +273,11 @@ class Worker:
     # --- four-letter words
 
     def _answer_words(self) -> None:
-        self._loop.hurry()  # the counters are to be of now
         asked = self._server.words()
         facts = self._facts(has_clients=any(word == b"stat" for _, word in asked))
         for slot, word in asked:
             self._server.answer_word(slot, words.answer(word, facts))
+        self._loop.hurry()
 
     def _facts(self, has_clients: bool) -> words.NodeFacts:
         arena = self._arena.counters()
