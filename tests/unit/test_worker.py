@@ -21,6 +21,7 @@ import pytest
 import zmq
 from kazoo.client import KazooClient
 
+from fastzk._core.blocks import make_entry
 from fastzk.data import ACL, OPEN_ACL_UNSAFE
 from fastzk.node.workers import READ, STANDALONE, TOUCH, WRITES, NodeStatus
 from fastzk.storage.shm import map_shared
@@ -500,6 +501,22 @@ def test_a_worker_that_cannot_follow_its_engine_ends(own_engine: TinyEngine, har
 
         engine.do(do_harm)
         assert process.wait(10) == 1
+        assert client.receive_end() == []
+
+
+def test_a_worker_that_its_engine_has_given_up_ends(own_engine: TinyEngine) -> None:
+    """Nothing comes any more, so it sees no hole; but the arena goes on without it."""
+    engine = own_engine
+    process = engine.start_worker()
+    with connected(engine) as client:
+
+        def give_up() -> None:
+            del engine.links._workers[1]
+            engine.machine.remove_worker(1)
+            engine.apply([make_entry(9)], 1)
+
+        engine.do(give_up)
+        assert process.wait(20) == 1
         assert client.receive_end() == []
 
 

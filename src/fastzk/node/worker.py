@@ -47,6 +47,8 @@ ENTROPY_BYTES = 64 << 10
 CLIENT_MESSAGES_MAX = 64
 # One message of a client: what a client sends at once, and one request more.
 CLIENT_MESSAGE_BYTES_MAX = 4 * limits.FRAME_BYTES_MAX
+# How often in a row, once a second, nothing may have been heard of what is applied already.
+LAG_CHECKS_MAX = 5
 # How long clients get to take their last bytes when the worker ends.
 END_MS = 500
 
@@ -98,6 +100,9 @@ class Worker:
         self._router: zmq.Socket[bytes] | None = None
         # Ids of sessions heard of that the engine has not been told of yet.
         self._touched = b""
+        # Where the stream of commits stood at the last check, and how often it has stood there though more was applied.
+        self._checked_zxid = 0
+        self._lag_checks = 0
         # As the engine has said last.
         self._status: tuple[int, int, int, int, bool] | None = None
         self._server: Server
@@ -221,6 +226,7 @@ class Worker:
             if _monotonic_ms() >= second_ms:
                 second_ms = _monotonic_ms() + 1000
                 self._touch()
+                self._check_lag()
                 loop.second()
         self._end()
 
@@ -248,6 +254,17 @@ class Worker:
         self._touched += self._server.take_touched()
         if self._touched and self._link.tell(TOUCH, len(self._touched) // 8, self._touched):
             self._touched = b""
+
+    def _check_lag(self) -> None:
+        """Raises LinkError when the engine has given this worker up: nothing comes any more, so no hole would be seen.
+
+        Checks are counted, not time: a worker that was stopped has yet to hear what came meanwhile."""
+        handled = self._server.handled_zxid
+        is_behind = self._arena.applied_zxid > handled
+        self._lag_checks = self._lag_checks + 1 if is_behind and handled == self._checked_zxid else 0
+        self._checked_zxid = handled
+        if self._lag_checks >= LAG_CHECKS_MAX:
+            raise LinkError(f"the engine applied {self._arena.applied_zxid:#x} and has said nothing since {handled:#x}")
 
     def _end(self) -> None:
         """Lets go of all clients, who find another worker or node."""
