@@ -116,9 +116,7 @@ class RaftScript:
         node_id = int(words[0])
         del self.peers[node_id]
         lost = self.disks[node_id].crash(_LosesAll())
-        self._lines.append(
-            f"{node_id} crashes and loses {lost} orders; its disk ends at {self.disks[node_id].last_index}"
-        )
+        self._lines.append(f"{node_id} crashes and loses {lost} orders; its disk ends at {self.disks[node_id].last_index}")
 
     def _do_timeout(self, words: list[str]) -> None:
         peer = self.peers[int(words[0])]

@@ -111,9 +111,7 @@ class RangeDisk:
         what, _ = order
         if isinstance(what, Range):
             last_zxid = self._durable[-1].last_zxid if self._durable else -1
-            assert what.first_index == self.last_index + 1, (
-                f"log: {what.first_index} is written after {self.last_index}"
-            )
+            assert what.first_index == self.last_index + 1, f"log: {what.first_index} is written after {self.last_index}"
             assert what.first_zxid > last_zxid, f"Z1: {what.first_zxid:#x} is logged after {last_zxid:#x}"
             self._durable.append(what)
             self._firsts.append(what.first_index)
