@@ -156,6 +156,13 @@ MUTANTS = (
         "self._truncate_after",
     ),
     Mutant(
+        30,
+        "lets a batch in before the entry that opens the epoch",
+        "peer.py",
+        "if self._leader is None or self._is_new_leader:",
+        "if self._leader is None:",
+    ),
+    Mutant(
         5,
         "forgets unsynced ranges when its window is full",
         "log.py",

@@ -211,6 +211,12 @@ class Peer:
         """Whether propose() would raise Busy."""
         return self._leader is not None and self._leader.is_busy
 
+    def matched(self) -> dict[int, int]:
+        """Of each other node the highest index that is known to be on its disk; empty unless this peer leads."""
+        if self._leader is None:
+            return {}
+        return {other: progress.match_index for other, progress in self._leader.progress.items()}
+
     def behind(self) -> tuple[int, ...]:
         """The peers that need what the leader's log no longer holds: each waits for a snapshot."""
         if self._leader is None:
@@ -448,9 +454,7 @@ class Peer:
             self._follow(message.epoch, message.sender)
         if not self._holds(message.previous_index, message.previous_epoch):
             hint_index, hint_epoch = self._log.last_not_above(message.previous_index, message.previous_epoch)
-            refusal = AppendReply(
-                self.node_id, self.epoch, True, message.previous_index, hint_index, hint_epoch, message.probe
-            )
+            refusal = AppendReply(self.node_id, self.epoch, True, message.previous_index, hint_index, hint_epoch, message.probe)
             self._outbox.append((message.sender, refusal))
             return
         self._heard_probe = max(self._heard_probe, message.probe)

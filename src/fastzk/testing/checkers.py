@@ -134,6 +134,13 @@ class RaftChecker:
         held, claimed = disk.epoch_at(peer.synced_index), peer.epoch_at(peer.synced_index)
         what = f"node {node_id} counts {peer.synced_index} of {claimed} as synced, its disk has {held}"
         ensure(held == claimed, "Z4", what)
+        for other, index in peer.matched().items():
+            # A node that has gone on to a later epoch may have cut what it had acknowledged in this one.
+            if self._disks[other].hard_state[0] == peer.epoch:
+                held, claimed = self._disks[other].epoch_at(index), peer.epoch_at(index)
+                ensure(
+                    held == claimed, "Z2", f"leader {node_id} counts {index} of {claimed} as synced on {other}, which has {held}"
+                )
 
     def on_end(self, disks: Mapping[int, RangeDisk]) -> None:
         """After the ensemble was healed: every disk holds the canonical history, and so every acknowledged proposal."""
