@@ -65,6 +65,7 @@ SESSION_STEP_MS_MAX = 500
 
 REPLY_BYTES_MAX = 64 << 20  # one reply, to our client: a listing of a million children fits; more is damage, not data
 
+MESSAGE_BYTES_MAX = 2 * REPLY_BYTES_MAX  # what a client takes at once: a node's whole output, and one reply more
 SEND_BYTES_MAX = 1 << 20  # of requests in one message: larger messages gain nothing and delay the first request in them
 SEND_REQUESTS_MAX = 4096  # in one message: bounds how long the client's thread encodes before it listens again
 HANDSHAKE_BYTES_MAX = 1024  # a ConnectResponse is 37 bytes; what is larger does not speak our protocol

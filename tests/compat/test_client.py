@@ -495,6 +495,12 @@ def test_a_client_that_is_not_started(hosts: Hosts) -> None:
         client.get("/")
 
 
+def test_a_client_repeats_calls_on_request(client: Client) -> None:
+    assert client.retry(client.exists, "/no") is None
+    with pytest.raises(NoNodeError):
+        client.retry(client.get, "/no")
+
+
 def test_a_result_that_takes_too_long(hosts: Hosts) -> None:
     client = Client("127.0.0.1:1")
     client.start_async()

@@ -2,6 +2,7 @@
 Method: real workers and nodes that are killed and started again; servers that refuse, keep silent or talk nonsense; forks,
 exits and many lives of one client, with threads and descriptors counted."""
 
+import gc
 import os
 import queue
 import socket
@@ -266,18 +267,22 @@ def test_servers_that_answer_with_nonsense_are_passed_over(engine: TinyEngine, a
     router = context.socket(zmq.ROUTER)
     router.linger = 0
     port = router.bind_to_random_port("tcp://127.0.0.1")
+    farewells: list[bool] = []
 
     def talk() -> None:
         if router.poll(WAIT_S * 1000):
             identity, _ = router.recv_multipart()
             for answer in answers:
                 router.send_multipart([identity, answer])
+            if router.poll(WAIT_S * 1000):
+                farewells.append(router.recv_multipart() == [identity, b""])
 
     thread = threading.Thread(target=talk)
     thread.start()
     with Client(f"127.0.0.1:{port},{native(engine)}", timeout=1.5, randomize_hosts=False) as client:
         assert client.exists("/") is not None
     thread.join()
+    assert farewells == [True], "ZeroMQ would not tell it that the client has gone"
     router.close()
     context.term()
 
@@ -344,12 +349,13 @@ def test_a_forked_process_is_told_to_make_its_own(engine: TinyEngine) -> None:
 
 def test_many_lives_leave_nothing_behind(engine: TinyEngine) -> None:
     def counted() -> tuple[int, int]:
+        gc.collect()  # what other tests have left
         return len(os.listdir("/proc/self/fd")), threading.active_count()
 
     def live() -> None:
         client = Client(f"127.0.0.1:1,{native(engine)}")
         client.start()
-        client.exists("/", watch=print)
+        client.exists("/", watch=lambda event: None)
         client.restart()
         client.stop()
 

@@ -365,6 +365,7 @@ def test_a_read_that_is_lost_too_often_fails() -> None:
 
 def test_without_a_server_calls_fail_after_a_sessions_time() -> None:
     script = Script(timeout_s=9.0).connect()
+    script.advance(2.5)
     script.session.on_lost(script.now, "cut")
     script.take()
     call = script.submit(put())

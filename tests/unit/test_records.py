@@ -192,6 +192,19 @@ def test_a_count_beyond_the_bytes_costs_no_memory() -> None:
         records.decode_reply(OpCode.GET_CHILDREN, jute.INT.encode(2**31 - 1))
 
 
+def test_a_size_beyond_the_bytes_is_named() -> None:
+    for size in (6, 2**31 - 1, -2):
+        with pytest.raises(RecordError, match=f"size {size} at 0 of 9"):
+            records.decode_reply(OpCode.SYNC, jute.INT.encode(size) + b"12345")
+
+
+def test_why_an_operation_of_a_multi_failed_stands_behind_its_header() -> None:
+    failed = (records.MultiResult(OpCode.ERROR, -110, None),)
+    encoded = bytearray(records.encode_reply(OpCode.MULTI, failed))
+    encoded[5:9] = jute.INT.encode(-1)
+    assert records.decode_reply(OpCode.MULTI, bytes(encoded)) == failed
+
+
 def test_null_is_not_empty() -> None:
     for value in (None, b""):
         request = records.Create("/a", value, OPEN_ACL_UNSAFE, 0)

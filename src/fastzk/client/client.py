@@ -86,13 +86,14 @@ class Client:
         """A client that is not started yet.
 
         hosts: "host:port,host:port/chroot".  timeout: of the session, in seconds; the server may grant another.
-        client_id: of a session to go on with.  command_retry: what `retry` is.  random: a seeded one for tests.
+        client_id: of a session to go on with.  command_retry: what `retry` is (by default it never gives up).  random: a
+        seeded one for tests.
         Raises ConfigurationError."""
         self.hosts, self.chroot = parse_hosts(hosts)
         if not 0 < timeout < 2**31 / 1000:
             raise ConfigurationError(f"timeout {timeout!r} is no time in seconds")
         self.default_acl = values.checked_acl(default_acl) if default_acl else OPEN_ACL_UNSAFE
-        self.retry = command_retry or Retry()
+        self.retry = command_retry or Retry(max_tries=-1)
         self.state = ClientState.LOST
         self.client_state = KeeperState.CLOSED
         self._timeout_s = timeout

@@ -8,7 +8,7 @@ from zmq.utils.monitor import parse_monitor_message
 
 from fastzk.client.hosts import Address
 from fastzk.client.session import FAREWELL
-from fastzk.limits import FAREWELL_MS
+from fastzk.limits import FAREWELL_MS, MESSAGE_BYTES_MAX
 
 _OVER: dict[int, str] = {
     zmq.EVENT_CLOSED: "could not connect",
@@ -41,6 +41,7 @@ class Link:
         self.socket.setsockopt(zmq.CONNECT_TIMEOUT, connect_ms)
         self.socket.setsockopt(zmq.HANDSHAKE_IVL, connect_ms)
         self.socket.setsockopt(zmq.IPV6, 1)
+        self.socket.setsockopt(zmq.MAXMSGSIZE, MESSAGE_BYTES_MAX)
         self.monitor: zmq.Socket[bytes] = self.socket.get_monitor_socket(_WATCHED, f"inproc://monitor-{attempt}")
         self.monitor.linger = 0
         try:

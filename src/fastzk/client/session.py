@@ -311,7 +311,7 @@ class Session:
         self.session_id, self.password = 0, NO_PASSWORD
         self.timeout_s = self._wanted_timeout_s
         self._outcomes.append(StateChange(KeeperState.EXPIRED_SESSION, reason))
-        self._end_watches(KeeperState.EXPIRED_SESSION)
+        assert len(self.watches) == 0, "they ended with the connection"
         self._fail_all(self._pending, SessionExpiredError, reason)
         self._fail_all(self._queue, SessionExpiredError, reason)
         self._give_up_at = now + self.timeout_s
