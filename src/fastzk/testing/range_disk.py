@@ -86,10 +86,10 @@ class RangeDisk:
 
     # What the world does and sees.
 
-    def crash(self, random: Random) -> int:
-        """Loses all unsynced work but a prefix; returns how many orders were lost."""
+    def crash(self, random: Random | None) -> int:
+        """Loses all unsynced work but a random prefix, or all of it without random; returns how many orders were lost."""
         unsynced = [*self._group, *self._waiting]
-        kept = random.choice((0, len(unsynced), random.randint(0, len(unsynced))))
+        kept = 0 if random is None else random.choice((0, len(unsynced), random.randint(0, len(unsynced))))
         for order in unsynced[:kept]:
             self._perform(order)
         self._group = []
