@@ -22,7 +22,7 @@ never more.  Committed ranges may be applied before this node's own disk has the
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from random import Random
+from typing import Protocol
 
 from fastzk.raft.leader import Leader, Outbox
 from fastzk.raft.log import LogReader, RaftLog
@@ -49,6 +49,7 @@ __all__ = [
     "Append",
     "AppendReply",
     "Busy",
+    "Chance",
     "EpochFull",
     "Limits",
     "LogReader",
@@ -75,6 +76,13 @@ class Busy(Exception):  # noqa: N818
 
 class EpochFull(Exception):  # noqa: N818
     """The epoch has no zxids left.  The leader has stepped down and asks for the next epoch; nothing was proposed."""
+
+
+class Chance(Protocol):
+    """Where a peer's election timeouts get their randomness; a random.Random will do."""
+
+    def randrange(self, stop: int, /) -> int:
+        """A number from 0 to stop - 1."""
 
 
 class Role(Enum):
@@ -124,7 +132,7 @@ class Peer:
         log: LogReader,
         epoch: int,
         vote: int | None,
-        random: Random,
+        random: Chance,
         observers: Sequence[int] = (),
         election_ticks: int = 10,
         heartbeat_ticks: int = 1,
