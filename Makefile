@@ -68,7 +68,7 @@ bench-vs: build
 bench-first: bench-vs
 
 profile: build
-	tools/profile.sh
+	$(BIN)/python tools/profile.py
 
 torture: build
 	$(BIN)/python -m pytest -q -m long tests/unit tests/property

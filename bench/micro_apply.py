@@ -79,9 +79,7 @@ def main(count: int) -> None:
 
     creates = bench.writes(CREATE, [path + packed(DATA) + OPEN + bytes(4) for path in paths])
     report("create, 128 bytes", creates, count, bench.apply)
-    report(
-        "setData, 128 bytes", bench.writes(SET_DATA, [p + packed(DATA) + version for p in paths]), count, bench.apply
-    )
+    report("setData, 128 bytes", bench.writes(SET_DATA, [p + packed(DATA) + version for p in paths]), count, bench.apply)
     report("a repeat, ignored", bench.writes(SET_DATA, paths, step=0), count, bench.apply)
     report("create of what exists", bench.writes(CREATE, [p + packed(DATA) + OPEN + bytes(4) for p in paths]), count,
            bench.apply)  # fmt: skip

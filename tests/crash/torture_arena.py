@@ -99,9 +99,7 @@ def play_round(outcome: Outcome, reads: int, readers: int, seed: int, is_checked
         assert writer.stdout is not None
         if writer.stdout.readline() == "ready\n":
             share = -(-reads // readers)
-            for process in [
-                start("reader", (region,), share, seed * 1000 + i, int(is_checked)) for i in range(1, readers + 1)
-            ]:
+            for process in [start("reader", (region,), share, seed * 1000 + i, int(is_checked)) for i in range(1, readers + 1)]:
                 answer = ended(process, outcome)
                 if answer is not None:
                     outcome.add(answer)

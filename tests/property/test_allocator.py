@@ -4,11 +4,12 @@ Goal: blocks never overlap, keep their content, are used again, and a full arena
 in use at a pin stays as it was.  Method: hypothesis allocates, fills and frees blocks of all sizes, beside a dict of what
 each must hold and a copy of the region as of the pin."""
 
-from fastzk._core import _testing_tree as probe
-from fastzk._core.arena import Arena
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from fastzk._core import _testing_tree as probe
+from fastzk._core.arena import Arena
 
 GRANULE = 16
 PAGE = 4096

@@ -5,15 +5,18 @@ Goal: whatever stands in the region, a reader function comes back, with an answe
 ends of ranges) or with noise, and every reader function is called on every path and on arbitrary refs.  The region is a
 bytearray of its own, so that the asan build sees any step over its end; what comes back is limited by the region's size."""
 
+import mmap
 import random
+import struct
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
 from fastzk._core import _testing_tree as probe
 from fastzk._core import tree
 from fastzk._core._testing_torture import Writer, read_many
 from fastzk._core.arena import Arena
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 
 REGION_BYTES = 1 << 20
 HURTFUL = (0, 1, 0x7F, 0xFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF)
@@ -78,6 +81,56 @@ def hurt(chance: random.Random, heap: int, used: int) -> int:
     if chance.random() < 0.5:
         return chance.choice(HURTFUL)
     return chance.choice([heap, used, REGION_BYTES, chance.randrange(heap, used)]) // 16 + chance.randrange(-1, 2)
+
+
+def test_a_listing_counts_no_block_twice(image: bytes) -> None:
+    """All places of a child list name one znode: taken at its word, a listing could be far larger than the arena."""
+    region = bytearray(image)
+    arena = Arena.open(region)
+    parent = probe.find(arena, b"/t/l")
+    assert probe.children(arena, parent, 0) is not None
+    refs = probe.child_refs_at(arena, parent)
+    region[refs + 4 : refs + 8] = region[refs : refs + 4]
+    assert probe.children(arena, parent, 0) is None
+
+
+def test_a_child_of_another_parent_is_not_listed(image: bytes) -> None:
+    region = bytearray(image)
+    arena = Arena.open(region)
+    left, right = (probe.child_refs_at(arena, probe.find(arena, path)) for path in (b"/t/l", b"/t/r"))
+    region[left : left + 4] = region[right : right + 4]
+    assert probe.children(arena, probe.find(arena, b"/t/l"), 0) is None
+
+
+def test_a_name_that_begins_behind_its_path_is_not_listed(image: bytes) -> None:
+    """Its size would be negative, which is a copy of four gigabytes."""
+    region = bytearray(image)
+    arena = Arena.open(region)
+    znode = probe.find(arena, b"/t/l") * 16
+    region[znode + 98 : znode + 100] = (65535).to_bytes(2, "little")  # its name_offset
+    assert probe.children(arena, probe.find(arena, b"/t"), 0) is None
+
+
+def test_data_larger_than_any_is_not_copied(image: bytes) -> None:
+    """A misread size between the limit and the end of a large heap passes the bounds, and would be copied in vain."""
+    region = mmap.mmap(-1, 1 << 26)
+    arena = Arena.create(region)
+    tree.format_tree(arena)
+    filler = probe.alloc(arena, 1 << 25)
+    znode = probe.find(arena, b"/zookeeper") * 16
+    region[znode + 80 : znode + 88] = struct.pack("<II", filler, 1 << 24)
+    assert probe.data(arena, probe.find(arena, b"/zookeeper")) == struct.pack(">I", 1 << 24) + bytes(1 << 24)
+    region[znode + 84 : znode + 88] = struct.pack("<I", (1 << 24) + 1)
+    assert probe.data(arena, probe.find(arena, b"/zookeeper")) is None
+
+
+def test_an_index_larger_than_its_buckets_finds_nothing(image: bytes) -> None:
+    region = bytearray(image)
+    arena = Arena.open(region)
+    region[88:104] = struct.pack("<QQ", 31, 2**31 - 1)
+    assert not any(probe.find(arena, b"/%d" % i) for i in range(1000))
+    region[88:104] = struct.pack("<QQ", 64, 0)
+    assert not probe.find(arena, b"/t")
 
 
 def test_a_circle_of_znodes_ends(image: bytes) -> None:

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from fastzk.raft.messages import Range
 from fastzk.storage.log import LogDamaged, LogFailed, LogWriter, SegmentLog
-from fastzk.storage.segments import End
+from fastzk.storage.segments import End, scan
 from fastzk.testing.appender import SimulatedAppender
 from fastzk.testing.blocks import random_ranges, same
-from fastzk.testing.disk import SimulatedDisk, Stopped
+from fastzk.testing.disk import CrashMode, SimulatedDisk, Stopped
 
 DIRECTORY = "data/log"
 
@@ -181,3 +181,67 @@ def test_a_changed_byte_is_found_or_was_in_the_last_batch(seed: int) -> None:
     assert found.value.offset <= offset
     assert before == [program.disk.content(p) for p in paths]
     assert is_last_seal or found.value.offset > offset - 10_000
+
+
+class Prepared(Program):
+    """A log of several segments whose last batch is on the disk, then one thing done to it with a crash inside."""
+
+    def __init__(self, random: Random, is_torn: bool) -> None:
+        super().__init__(random)
+        self.segment_bytes_max = 1 << 20 if is_torn else 3000
+        self.open_quietly()
+        for _ in range(5):
+            self.append()
+            self.drain()
+        self.take_done()
+        if is_torn:
+            self.append()
+            self.disk.stop_at(2)
+            with pytest.raises(Stopped):
+                self.drain()
+            self.disk.crash(random, "scattered")
+            self.cuts = scan(self.disk, DIRECTORY).cut is not None
+
+    def open_quietly(self) -> None:
+        self.log = SegmentLog.open(self.disk, DIRECTORY)
+        self.appender = SimulatedAppender.after(self.log, self.segment_bytes_max)
+        self.appender.zeros_ahead = 8192
+        self.writer = LogWriter(self.log, appender=self.appender)
+
+    def drain(self) -> None:
+        while self.appender.step():
+            pass
+
+    def truncate_all(self) -> None:
+        self.truncate()
+        self.drain()
+        self.append()
+        self.drain()
+
+    def close(self) -> None:
+        self.writer.close()
+
+    def recover(self) -> None:
+        SegmentLog.open(self.disk, DIRECTORY)
+
+
+@pytest.mark.parametrize("what", ["truncate_all", "close", "recover"])
+@pytest.mark.parametrize("mode", ["none", "prefix", "zeros", "scattered", "all"])
+def test_a_crash_at_every_operation(what: str, mode: CrashMode) -> None:
+    """The random programs come to the rarer moments too seldom: here each of them has its turn, several times."""
+    torn = 0
+    for seed in range(12):
+        operation, is_stopped = 0, True
+        while is_stopped:
+            operation, is_stopped = operation + 1, False
+            program = Prepared(Random(seed), is_torn=what == "recover")
+            torn += program.cuts
+            program.disk.stop_at(operation)
+            try:
+                getattr(program, what)()
+            except Stopped:
+                is_stopped = True
+            program.disk.crash(Random(seed + 1000 * operation), mode)
+            program.open()
+        assert operation > 2
+    assert what != "recover" or torn > 12

@@ -106,10 +106,7 @@ COMMANDS = st.lists(
 # Two sessions are there from the start; the third must be made, and all may end.
 BEGINNING = [
     None,
-    *(
-        Command(session, CREATE_SESSION, None, None, b"", 0, None, 0, False, None, b"", (NODE_ID, 1))
-        for session in range(2)
-    ),
+    *(Command(session, CREATE_SESSION, None, None, b"", 0, None, 0, False, None, b"", (NODE_ID, 1)) for session in range(2)),
 ]
 
 
@@ -220,7 +217,7 @@ def new_machine(node_id: int) -> tuple[Arena, Machine]:
     return arena, Machine(arena, node_id)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     commands=COMMANDS,
     cuts=st.lists(st.integers(1, 30), max_size=40),
@@ -283,4 +280,6 @@ def compare_state(arena: Arena, machine: Machine, model: Model) -> None:
     assert machine.counts["znodes"] == len(model.znodes)
     assert machine.counts["ephemerals"] == sum(znode.owner != 0 for znode in model.znodes.values())
     assert machine.counts["sessions"] == len(model.sessions)
+    open_acl = ((31, b"world", b"anyone"),)
+    assert machine.counts["acls"] == len({open_acl, *(znode.acl for znode in model.znodes.values())})
     assert machine.digest == digest(arena)

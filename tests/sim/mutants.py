@@ -175,8 +175,8 @@ MUTANTS = (
     Mutant(
         "does not tell an old leader that its epoch is over",
         "peer.py",
-        "refusal = AppendReply(self.node_id, self.epoch, True, 0, 0, 0, 0)\n            self._outbox.append((message.sender, refusal))",
-        "pass",
+        "True, 0, 0, 0, 0)\n            self._outbox.append((message.sender, refusal))",
+        "True, 0, 0, 0, 0)",
     ),
 )
 

@@ -94,6 +94,7 @@ def test_a_session_from_create_to_close() -> None:
         Item(items.SESSION, new_zxid, session_id=SESSION_ID, attach_zxid=new_zxid),
     ]
     assert story.apply([entry(ATTACH_SESSION, new_body, serial=78)]) == []  # a repeat
+    assert story.machine.sessions() == [(SESSION_ID, new_zxid, 5000)]
 
     zxid = story.zxid
     assert story.apply([entry(CLOSE_SESSION, attach_zxid=new_zxid, serial=1)]) == [
@@ -259,6 +260,22 @@ def test_a_znode_nobody_may_read(story: Story) -> None:
     for op in (EXISTS, GET_DATA, GET_CHILDREN, GET_CHILDREN2):
         assert answer(story.arena, op, b"/shut") == (-102, story.machine.applied_zxid, b"")
     assert answer(story.arena, 6, b"/")[0] == -6
+
+
+@pytest.mark.parametrize("perms", range(32))
+def test_each_permission_permits_its_own(story: Story, perms: int) -> None:
+    acl = struct.pack(">ii", 1, perms) + packed(b"world") + packed(b"anyone")
+    story.write(CREATE, packed(b"/p") + packed(b"") + acl + struct.pack(">i", 0))
+
+    def err(op: int, body: bytes) -> int:
+        return next(item for item in story.write(op, body) if item.kind == items.RESULT).err
+
+    for op in (EXISTS, GET_DATA, GET_CHILDREN, GET_CHILDREN2):
+        assert answer(story.arena, op, b"/p")[0] == (0 if perms & 1 else -102)
+    assert err(SET_DATA, packed(b"/p") + packed(b"x") + struct.pack(">i", -1)) == (0 if perms & 2 else -102)
+    assert err(CREATE, create_body(b"/p/child")) == (0 if perms & 4 else -102)
+    # Who may not delete a child does not learn whether it exists.
+    assert err(DELETE, packed(b"/p/none") + struct.pack(">i", -1)) == (-101 if perms & 8 else -102)
 
 
 def test_a_full_arena_refuses_and_goes_on() -> None:

@@ -8,6 +8,7 @@ import os
 import struct
 
 import pytest
+
 from fastzk._core import _testing_tree as probe
 from fastzk._core import tree
 from fastzk._core.arena import Arena

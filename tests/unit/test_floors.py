@@ -16,7 +16,7 @@ FILES = sorted(path for suffix in ("py", "pyi", "pyx", "pxd") for path in PACKAG
 
 # By the first name below fastzk.  A new name must be given its floor here before anything may import it.
 FLOOR = {
-    **dict.fromkeys(("defs", "data", "errors", "paths", "limits", "config"), 0),
+    **dict.fromkeys(("defs", "data", "errors", "paths", "limits", "config", "version"), 0),
     "_core": 1,
     **dict.fromkeys(("wire", "raft", "state"), 2),
     **dict.fromkeys(("storage", "transport", "clock"), 3),

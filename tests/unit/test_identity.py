@@ -1,4 +1,4 @@
-"""Goal: a data directory is used by the node it belongs to, by one process at a time, or not at all; the error says why.
+"""Goal: a data directory is used by the node it belongs to, by one process at a time; otherwise the error says why.
 
 Method: real directories in every wrong state."""
 

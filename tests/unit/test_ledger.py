@@ -78,6 +78,7 @@ def writer() -> Writer:
     found = Writer("w", Tree(), "/l", (LostError,))
     found.prepare()
     reached = progress([found], 200)
+    found.allow(300)
     found.start()
     wait_for(reached, 10, "200 writes")
     found.stop()
@@ -118,6 +119,8 @@ def test_a_writer_that_fails_says_why() -> None:
 
     failing = Writer("w", Broken(), "/l", (LostError,))
     failing.prepare()
+    failing.allow(100)
     failing.start()
+    wait_for(lambda: failing.failure, 10, "the failure")
     with pytest.raises(RuntimeError, match="writer w failed"):
         failing.stop()

@@ -6,6 +6,7 @@ import mmap
 import struct
 
 import pytest
+
 from fastzk._core import _testing_tree as probe
 from fastzk._core import tree
 from fastzk._core.arena import Arena
@@ -14,6 +15,10 @@ OPEN_ACL = b"\0\0\0\1\0\0\0\x1f\0\0\0\5world\0\0\0\6anyone"
 READ_ACL = b"\0\0\0\1\0\0\0\x01\0\0\0\5world\0\0\0\6anyone"
 BAD_ARGUMENTS, NO_NODE, BAD_VERSION, SYSTEM_ERROR = -8, -101, -103, -1
 EPHEMERAL, SEQUENTIAL = 1, 2
+STAT_FIELDS = (
+    *("czxid", "mzxid", "ctime", "mtime", "version", "cversion", "aversion", "owner"),
+    *("data_length", "num_children", "pzxid"),
+)
 MAX, MIN = 2**31 - 1, -(2**31)
 
 
@@ -27,8 +32,7 @@ def arena() -> Arena:
 def stat(arena: Arena, path: bytes) -> dict[str, int]:
     answer = probe.stat(arena, probe.find(arena, path))
     assert answer is not None
-    names = "czxid mzxid ctime mtime version cversion aversion owner data_length num_children pzxid".split()
-    return dict(zip(names, struct.unpack(">qqqqiiiQiiq", answer), strict=True))
+    return dict(zip(STAT_FIELDS, struct.unpack(">qqqqiiiQiiq", answer), strict=True))
 
 
 def create(arena: Arena, path: bytes, flags: int = 0, owner: int = 0, data: bytes = b"") -> tuple[int, bytes | None]:
@@ -154,7 +158,7 @@ def test_a_hundred_thousand_children_come_and_go() -> None:
     assert stat(arena, b"/p")["num_children"] == count
     assert all(probe.find(arena, b"/p/%d" % i) for i in range(count))
     assert not probe.find(arena, b"/p/%d" % count)
-    for i in range(0, count - 3):
+    for i in range(count - 3):
         assert delete(arena, b"/p/%d" % i) == 0
     sizes = [size for _, size, what in probe.blocks(arena) if what == "children"]
     assert max(sizes) <= 256, "an emptied list gives its block back"

@@ -1,184 +1,105 @@
-"""Goal: the words of floor 0 are ZooKeeper's and kazoo's: error codes and classes, Stat, ACLs, paths.
-Method: kazoo's own tables as the judge; for paths a plain twin that looks at UTF-16 units one by one."""
+"""Goal: the four-letter words say what ZooKeeper 3.9 says, so that the tools that parse it go on working.
 
-from typing import Any
+Method: whole texts for one set of facts, and the patterns of known tools: kazoo's for envi, go-zookeeper's for srvr."""
 
-import kazoo.exceptions
-import kazoo.protocol.paths
-import kazoo.protocol.states
-import kazoo.security
+import dataclasses
+import re
+
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
+from kazoo.client import ENVI_VERSION
 
-from fastzk import data, defs, errors, limits, paths
+from fastzk.node.words import FULL_VERSION, NOT_SERVING, ClientFacts, NodeFacts, answer
+from fastzk.transport._loop import STAT_NAMES
 
-# ---- errors
-
-
-def test_every_code_of_kazoo_has_its_class_here_under_the_same_name() -> None:
-    theirs = {code: cls.__name__ for code, cls in kazoo.exceptions.EXCEPTIONS.items()}
-    ours = {code: cls.__name__ for code, cls in errors.EXCEPTIONS.items()}
-    assert ours == theirs
-    assert sorted(ours) == sorted(errors.ErrorCode)
-    assert all(cls.code == code for code, cls in errors.EXCEPTIONS.items())
-
-
-def test_an_error_tells_its_path() -> None:
-    error = errors.error_for(-101, "/a")
-    assert isinstance(error, errors.NoNodeError)
-    assert (str(error), error.code) == ("/a", -101)
-    assert str(errors.error_for(-4)) == ""
-
-
-def test_an_unknown_code_is_an_error_all_the_same() -> None:
-    error = errors.error_for(-999, "/a")
-    assert type(error) is errors.ZookeeperError
-    assert (error.code, str(error)) == (-999, "unknown error code -999 at /a")
-    assert errors.ZookeeperError.code == -1, "the class keeps its own"
-
-
-def test_a_code_has_one_class() -> None:
-    with pytest.raises(AssertionError, match="NO_NODE"):
-        errors._coded(errors.ErrorCode.NO_NODE)(errors.ZookeeperError)
-
-
-# ---- values
-
-
-def test_stat_is_kazoos() -> None:
-    fields = list(range(100, 111))
-    ours, theirs = data.ZnodeStat._make(fields), kazoo.protocol.states.ZnodeStat._make(fields)
-    names = [name for name in dir(theirs) if not name.startswith("_") and name not in ("count", "index")]
-    assert {name: getattr(ours, name) for name in names} == {name: getattr(theirs, name) for name in names}
-    assert ours._replace(ephemeralOwner=0).owner_session_id is None
-
-
-@pytest.mark.parametrize("perms", range(32))
-def test_acl_names_are_kazoos(perms: int) -> None:
-    ours = data.ACL(perms, data.Id("world", "anyone"))
-    assert ours.acl_list == kazoo.security.ACL(perms, kazoo.security.Id("world", "anyone")).acl_list
-
-
-@given(st.text(max_size=8), st.text(max_size=8), st.lists(st.booleans(), min_size=6, max_size=6))
-def test_made_acls_are_kazoos(user: str, password: str, wanted: list[bool]) -> None:
-    try:
-        theirs: Any = kazoo.security.make_digest_acl(user, password, *wanted)
-    except UnicodeEncodeError:
-        return
-    assert tuple(data.make_digest_acl(user, password, *wanted)) == tuple(theirs)
-
-
-def test_known_acls_are_kazoos_and_cannot_be_changed() -> None:
-    for name in ("OPEN_ACL_UNSAFE", "CREATOR_ALL_ACL", "READ_ACL_UNSAFE"):
-        ours, theirs = getattr(data, name), getattr(kazoo.security, name)
-        assert [tuple(entry) for entry in ours] == [tuple(entry) for entry in theirs]
-        assert isinstance(ours, tuple)
-
-
-def test_modes_know_what_they_are() -> None:
-    modes = {mode: (mode.is_ephemeral, mode.is_sequential) for mode in defs.CreateMode}
-    assert [modes[mode] for mode in sorted(modes)] == [
-        (False, False),
-        (True, False),
-        (False, True),
-        (True, True),
-        (False, False),
-        (False, False),
-        (False, True),
-    ]
-
-
-# ---- paths
-
-
-def is_valid(path: str) -> bool:
-    """The rules of ZooKeeper, read out slowly."""
-    if not path or path[0] != "/":
-        return False
-    if path == "/":
-        return True
-    if path[-1] == "/" or len(path.encode("utf-8", "surrogatepass")) > limits.PATH_BYTES_MAX:
-        return False
-    if any(element in ("", ".", "..") for element in path.split("/")[1:]):
-        return False
-    units = path.encode("utf-16-be", "surrogatepass")
-    for at in range(0, len(units), 2):
-        unit = units[at] << 8 | units[at + 1]
-        if unit <= 0x1F or 0x7F <= unit <= 0x9F or 0xD800 <= unit <= 0xF8FF or unit >= 0xFFF0:
-            return False
-    return True
-
-
-elements = st.sampled_from(["", ".", "..", "a", "...", ".a", "b.", "ü"]) | st.text(max_size=3)
-texts = st.lists(elements, max_size=4).map("/".join) | st.lists(elements, max_size=4).map(lambda parts: "/" + "/".join(parts))
-edges = [0x1F, 0x20, 0x7E, 0x7F, 0x9F, 0xA0, 0xD7FF, 0xD800, 0xDFFF, 0xE000, 0xF8FF, 0xF900, 0xFFEF, 0xFFF0, 0xFFFF, 0x10000]
-
-
-@given(texts | st.sampled_from(edges).map(lambda point: f"/a{chr(point)}"))
-@example("/")
-@example("")
-@example("//")
-@example("/a/")
-@example("/a/./b")
-@example("/" + "a" * (limits.PATH_BYTES_MAX - 1))
-@example("/" + "a" * limits.PATH_BYTES_MAX)
-@example("/" + "ü" * (limits.PATH_BYTES_MAX // 2))
-def test_paths_are_judged_as_zookeeper_does(path: str) -> None:
-    assert (paths.path_fault(path) is None) == is_valid(path)
-    assert (paths.path_fault(path + "0") is None) == is_valid(path + "0")
-    for is_sequential in (False, True):
-        try:
-            paths.validate(path, is_sequential)
-            was_valid = True
-        except errors.InvalidPathError:
-            was_valid = False
-        assert was_valid == is_valid(path + "0" * is_sequential)
-
-
-@given(texts)
-def test_paths_are_put_right_as_kazoo_does(path: str) -> None:
-    for is_sequential in (False, True):
-        try:
-            ours = paths.normalise(path, is_sequential)
-        except errors.InvalidPathError:
-            ours = None
-        try:
-            theirs = kazoo.protocol.paths._prefix_root("", path, trailing=is_sequential)
-        except ValueError:
-            theirs = None
-        theirs = theirs or "/" if theirs is not None else None
-        if theirs is not None and is_valid(theirs + "0" * is_sequential):
-            assert ours == theirs
-        else:
-            # "/." is fine with a counter behind it, which kazoo refuses.
-            assert ours is None or (is_sequential and path.endswith("."))
-
-
-@pytest.mark.parametrize(
-    ("path", "rule"),
-    [
-        ("a", "begin with a slash"),
-        ("", "begin with a slash"),
-        ("/a/", "end with a slash"),
-        ("/a//b", "empty elements"),
-        ("/a/..", "relative elements"),
-        ("/a\0", "U\\+0000"),
-        ("/\U0001f600", "U\\+1F600"),
-        ("/" + "a" * limits.PATH_BYTES_MAX, "bytes"),
-    ],
+FACTS = NodeFacts(
+    is_serving=True,
+    mode="leader",
+    zxid=0x2_0000_000A,
+    digest=0xAB,
+    uptime_ms=1234,
+    open_descriptors=17,
+    descriptors_max=1024,
+    arena={"znode_count": 5, "ephemeral_count": 1, "data_bytes": 44, "session_count": 2},
+    total=dict.fromkeys(STAT_NAMES, 0)
+    | {
+        "received": 10,
+        "sent": 9,
+        "connections": 3,
+        "outstanding": 1,
+        "watches": 4,
+        "latency_count": 3,
+        "latency_ms_total": 10,
+        "latency_ms_min": 1,
+        "latency_ms_max": 7,
+    },
+    environment={"host.name": "here"},
+    clients=[ClientFacts("127.0.0.1", 4000, 0, 10, 9), ClientFacts("::1", 4001, 2, 1, 0)],
 )
-def test_a_wrong_path_is_told_which_rule_it_breaks(path: str, rule: str) -> None:
-    with pytest.raises(errors.InvalidPathError, match=rule) as raised:
-        paths.validate(path)
-    assert raised.value.code == errors.ErrorCode.BAD_ARGUMENTS
-    assert isinstance(raised.value, ValueError)
+IDLE = dataclasses.replace(FACTS, is_serving=False)
+STATISTICS = (
+    "Latency min/avg/max: 1/3.3333/7\nReceived: 10\nSent: 9\nConnections: 3\nOutstanding: 1\n"
+    "Zxid: 0x20000000a\nMode: leader\nNode count: 5\n"
+)
 
 
-def test_join_and_split() -> None:
-    assert paths.join("/", "a") == "/a"
-    assert paths.join("/a", "b", "c/d") == "/a/b/c/d"
-    assert paths.join("/a/", "/b/") == "/a/b"
-    assert paths.join("/") == "/"
-    assert [paths.split(path) for path in ("/", "/a", "/a/b")] == [("/", ""), ("/", "a"), ("/a", "b")]
-    assert [paths.parent_of(path) for path in ("/", "/a", "/a/b")] == ["/", "/", "/a"]
+def text(word: bytes, facts: NodeFacts = FACTS) -> str:
+    return answer(word, facts).decode()
+
+
+def test_the_short_ones() -> None:
+    assert text(b"ruok") == "imok"
+    assert text(b"isro") == "rw"
+    assert text(b"dump") == "dump is not executed because it is not in the whitelist.\n"
+
+
+def test_srvr_and_stat() -> None:
+    assert text(b"srvr") == f"Zookeeper version: {FULL_VERSION}\n{STATISTICS}"
+    clients = " /127.0.0.1:4000[1](queued=0,recved=10,sent=9)\n /[::1]:4001[1](queued=2,recved=1,sent=0)\n"
+    assert text(b"stat") == f"Zookeeper version: {FULL_VERSION}\nClients:\n{clients}\n{STATISTICS}"
+
+
+def test_mntr_is_keys_and_values_with_a_tab_between() -> None:
+    lines = text(b"mntr").splitlines()
+    values = dict(line.split("\t") for line in lines)
+    assert len(values) == len(lines)
+    assert all(key.startswith("zk_") for key in values)
+    expected = {
+        "zk_server_state": "leader",
+        "zk_avg_latency": "3.3333",
+        "zk_packets_received": "10",
+        "zk_num_alive_connections": "3",
+        "zk_outstanding_requests": "1",
+        "zk_znode_count": "5",
+        "zk_watch_count": "4",
+        "zk_ephemerals_count": "1",
+        "zk_approximate_data_size": "44",
+        "zk_open_file_descriptor_count": "17",
+        "zk_max_file_descriptor_count": "1024",
+        "zk_applied_zxid": "0x20000000a",
+        "zk_tree_digest": "000000000000000000000000000000ab",
+    }
+    assert {key: values[key] for key in expected} == expected
+
+
+def test_no_write_yet_is_latency_0() -> None:
+    facts = dataclasses.replace(FACTS, total=dict.fromkeys(STAT_NAMES, 0))
+    assert "Latency min/avg/max: 0/0.0/0\n" in text(b"srvr", facts)
+
+
+@pytest.mark.parametrize("word", [b"srvr", b"stat", b"mntr"])
+def test_a_node_that_does_not_serve_says_so(word: bytes) -> None:
+    assert text(word, IDLE) == NOT_SERVING == "This ZooKeeper instance is not currently serving requests\n"
+
+
+def test_what_a_node_that_does_not_serve_still_answers() -> None:
+    assert (text(b"ruok", IDLE), text(b"isro", IDLE)) == ("imok", "null")
+    assert text(b"envi", IDLE) == text(b"envi")
+
+
+def test_tools_find_the_version() -> None:
+    lines = dict(line.split("=", 1) for line in text(b"envi").splitlines()[1:])
+    match = ENVI_VERSION.match(lines["zookeeper.version"])
+    assert match is not None
+    assert match.group(1) == "3.9.3"
+    # As go-zookeeper reads srvr.
+    assert re.match(r"^Zookeeper version: ([A-Za-z0-9\.\-]+), built on (\d\d\d\d-\d\d-\d\d \d\d:\d\d [A-Za-z0-9:\+\-]+)", text(b"srvr"))

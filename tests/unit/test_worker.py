@@ -5,8 +5,10 @@ begin a new round or to leave a hole.  Clients are plain sockets.  Nothing sleep
 
 import contextlib
 import itertools
+import mmap
 import random
 import re
+import resource
 import select
 import socket
 import struct
@@ -20,8 +22,9 @@ import zmq
 from kazoo.client import KazooClient
 
 from fastzk.data import ACL, OPEN_ACL_UNSAFE
-from fastzk.node.workers import STANDALONE, TOUCH, WRITES, NodeStatus
-from fastzk.testing.engine import TinyEngine
+from fastzk.node.workers import READ, STANDALONE, TOUCH, WRITES, NodeStatus
+from fastzk.storage.shm import map_shared
+from fastzk.testing.engine import ARENA_BYTES, TinyEngine
 from fastzk.testing.rawclient import RawClient
 from fastzk.wire import frames, records
 from fastzk.wire.records import Create, Delete, Exists, GetChildren, GetData, SetData
@@ -367,6 +370,49 @@ def test_sessions_that_were_heard_of_are_told(engine: TinyEngine) -> None:
     with connected(engine) as client:
         wait_for(lambda: client.session_id & 0xFFFFFFFFFFFFFFFF in engine.touched)
         assert TOUCH in {kind for kind, _ in engine.heard}
+
+
+def test_a_read_that_the_writer_always_beats_is_answered_by_the_engine(own_engine: TinyEngine) -> None:
+    """The arena's sequence is held odd, as by a writer that is inside: the worker gives up and hands the read over."""
+    engine = own_engine
+    engine.start_worker()
+    region = map_shared(engine.arena_fd, ARENA_BYTES, is_writable=True)
+    with connected(engine) as client:
+        assert client.call(create("/beaten", b"data")).err == 0
+        engine.before_read = lambda: add_to_sequence(region, -1)
+        engine.do(lambda: add_to_sequence(region, 1))
+        reply = client.call(GetData("/beaten", False))
+        assert reply.value(4)[0] == b"data"
+        assert (READ, 1) in engine.heard
+        assert client.call(SetData("/beaten", b"", -1)).err == 0
+    region.close()
+
+
+def add_to_sequence(region: mmap.mmap, change: int) -> None:
+    """The counter that the arena's header has at 64."""
+    region[64:72] = struct.pack("<Q", struct.unpack("<Q", region[64:72])[0] + change)
+
+
+def test_out_of_descriptors_new_clients_wait(own_engine: TinyEngine) -> None:
+    """They are not accepted, nothing spins, those who are there are served; and when there is room again they are let in."""
+    engine = own_engine
+    process = engine.start_worker()
+    with connected(engine) as client, contextlib.ExitStack() as stack:
+        limits = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+        used = max(int(path.name) for path in Path(f"/proc/{process.pid}/fd").iterdir()) + 1
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (used + 3, limits[1]))
+        late = [stack.enter_context(RawClient(engine.tcp_address)) for _ in range(20)]
+        for one in late:
+            one.send_record(records.ConnectRequest(0, 10_000, 0, bytes(16), False).encode())
+        wait_for(lambda: engine.stats.worker(0)["accepted"] >= 4)
+        turns = engine.stats.worker(0)["turns"]
+        for _ in range(50):
+            assert client.call(Exists("/", False)).err == 0
+        assert engine.stats.worker(0)["turns"] - turns < 1000
+        assert engine.stats.worker(0)["accepted"] < 20
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, limits)
+        for one in late:
+            assert records.ConnectResponse.decode(one.receive_record()).timeout_ms == 10_000
 
 
 def test_a_new_round_brings_back_what_was_lost(own_engine: TinyEngine) -> None:

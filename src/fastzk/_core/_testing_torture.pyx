@@ -20,7 +20,6 @@ from fastzk._core.arena cimport (
     arena_t,
     arena_write_begin,
     arena_write_end,
-    peek64,
     spin_pause,
 )
 from fastzk._core.layout cimport (
@@ -41,7 +40,6 @@ from fastzk._core.layout cimport (
 )
 from fastzk._core.tree cimport (
     acl_intern,
-    acl_release,
     session_create,
     session_find,
     session_remove,
@@ -399,10 +397,12 @@ cdef int check_pair(reader_t *r, const char *path, uint32_t path_size) noexcept 
     cdef uint64_t mzxid = load_be64(stat + 8)
     cdef int32_t version = <int32_t>load_be32(stat + 32)
     cdef uint32_t size = load_be32(stat + 68)
-    if (load_be64(stat + 16) != czxid * 3 + 1 or load_be64(stat + 24) != mzxid * 3 + 1 or load_be64(stat + 60) != czxid
-            or (mzxid == czxid) != (version == 0) or mzxid < czxid or mzxid > r.read_zxid or version < 0
-            or load_be32(stat + 36) or load_be32(stat + 40) or load_be64(stat + 44) or load_be32(stat + 56)):
+    if load_be64(stat + 16) != czxid * 3 + 1 or load_be64(stat + 24) != mzxid * 3 + 1 or load_be64(stat + 60) != czxid:
         return WRONG_STAT
+    if (mzxid == czxid) != (version == 0) or mzxid < czxid or mzxid > r.read_zxid or version < 0:
+        return WRONG_STAT
+    if load_be32(stat + 36) or load_be32(stat + 40) or load_be64(stat + 44) or load_be32(stat + 56):
+        return WRONG_STAT                        # no children, no ACL set, no owner
     if load_be32(stat + 52) != size or buffer_live(&r.out) != 72 + <size_t>size:
         return WRONG_DATA
     if not is_data_right(stat + 72, size, data_seed(path, path_size, version, size)):
@@ -428,7 +428,8 @@ cdef int read_session(arena_t *a, reader_t *r, uint64_t sequence, uint32_t k, bi
             owned += znode.ephemeral_owner == session_id
     if ref:
         session = <const session_t *>arena_see(a, ref, sizeof(session_t))
-        owned += session != NULL and session.ephemeral_count == EPHEMERALS and session.attach_zxid == zxid and session.password[5] == k
+        if session != NULL and session.ephemeral_count == EPHEMERALS and session.attach_zxid == zxid:
+            owned += session.password[5] == k
     is_valid[0] = finish(a, r, sequence)
     if ref == 0:
         return RIGHT if there == 0 else WRONG_SESSION

@@ -188,6 +188,12 @@ def stat(Arena arena, ref_t ref) -> bytes | None:
     return taken(&out)
 
 
+def child_refs_at(Arena arena, ref_t ref) -> int:
+    """Where the refs of a znode's children stand in the region."""
+    cdef const znode_t *znode = tree_see(&arena.arena, ref)
+    return znode.children * GRANULE + 4
+
+
 def data(Arena arena, ref_t ref) -> bytes | None:
     cdef buffer_t out = buffer_t(NULL, 0, 0, 0)
     cdef const znode_t *znode = tree_see(&arena.arena, ref)

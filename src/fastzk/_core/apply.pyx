@@ -65,7 +65,7 @@ cdef enum:
     SESSION_BODY_SIZE = 20      # int timeout_ms, then the password
     PASSWORD_SIZE = 16
 
-CHANGE_KINDS = ("created", "attached", "closed")
+cdef tuple CHANGE_KINDS = ("created", "attached", "closed")
 
 
 cdef class Machine:

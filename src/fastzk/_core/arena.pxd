@@ -31,6 +31,7 @@ cdef extern from "atomics.h" nogil:
 
 cdef enum:
     SPIN_TURNS_MAX = 512        # of a reader that finds the writer inside: some ten microseconds, longer than a write
+    READ_LOOK_EVERY = 256       # steps of a reader's walk between two looks at the sequence
 
 
 ctypedef struct arena_t:
@@ -89,7 +90,19 @@ cdef inline const void *arena_see(arena_t *a, ref_t ref, uint64_t size) noexcept
     return a.base + offset
 
 
-# The writer.
+# To be asked every READ_LOOK_EVERY steps of a walk along a chain, with the sequence as it was at the walk's begin: True
+# when the writer came by, or when the heap has no room for so many blocks, so that it must be a circle.
+cdef inline bint arena_walk_is_over(arena_t *a, uint64_t sequence, uint32_t steps, uint64_t block_size) noexcept nogil:
+    return peek64(&a.header.sequence) != sequence or steps > (a.capacity - a.heap_offset) // block_size
+
+
+# The writer.  arena_own: the block at a ref that is known to be good, to look at.
+cdef inline void *arena_own(arena_t *a, ref_t ref) noexcept nogil:
+    if FZ_DEBUG:
+        FZ_ASSERT(arena_see(a, ref, GRANULE) != NULL)
+    return a.base + <uint64_t>ref * GRANULE
+
+
 cdef void arena_write_begin(arena_t *a) noexcept nogil
 cdef void arena_write_end(arena_t *a, uint64_t zxid, uint64_t index, uint64_t time_ms) noexcept nogil
 

@@ -51,14 +51,12 @@ cdef int read_answer(arena_t *a, int32_t op, const char *path, uint32_t path_siz
     for _i in range(READ_TRIES):
         sequence = arena_read_begin(a)
         if sequence & 1:
-            continue
+            continue                                # still inside: a try now would be worth nothing
         err = answer_once(a, op, path, path_size, sequence, out)
         seen_zxid = a.header.applied_zxid
         if arena_read_valid(a, sequence):
             FZ_ASSERT(err != TORN)                  # nobody was in between: the arena itself is damaged
             zxid[0] = seen_zxid
-            if err != ERR_OK:
-                out.size = out.start + kept
             return err
         out.size = out.start + kept
     return READ_LOST
@@ -66,7 +64,7 @@ cdef int read_answer(arena_t *a, int32_t op, const char *path, uint32_t path_siz
 
 cdef inline int answer_once(arena_t *a, int32_t op, const char *path, uint32_t path_size, uint64_t sequence,
                             buffer_t *out) noexcept nogil:
-    """One try, worth nothing unless the sequence is still the same afterwards."""
+    """One try, worth nothing unless the sequence is still the same afterwards.  An error is found before an append."""
     cdef ref_t ref
     cdef const znode_t *znode
     if path_size == 0 or path_size > PATH_SIZE_MAX:

@@ -1,13 +1,18 @@
-"""The namespace in the arena: znodes by path, child lists, data, interned ACLs, sessions and their ephemerals, the digest.
+"""The namespace in the arena: znodes by path, child lists, data; with the ACLs, the sessions and the digest beside it.
 
 Writer functions are called between arena_write_begin and arena_write_end; they return a ZooKeeper error code (0 is OK)
 and change nothing when it is not 0.  They know nothing of permissions: apply.pyx asks first.
 Reader functions follow the reading rule of arena.pxd and may be called by the writer too; they answer NULL/0 for anything
 that does not look right, which the caller's arena_read_valid then explains."""
 
+# The door to the tree: what stands in these is had from here as well.
+from fastzk._core.acl_table cimport acl_intern, acl_release, acl_see
 from fastzk._core.arena cimport arena_t
-from fastzk._core.layout cimport acl_t, buffer_t, ref_t, session_t, znode_t
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from fastzk._core.digest cimport tree_digest
+from fastzk._core.layout cimport buffer_t, ref_t, znode_t
+from fastzk._core.session_table cimport session_create, session_find, session_remove
+from fastzk._core.znode cimport is_session_id
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 
 cdef enum:
@@ -30,11 +35,6 @@ cdef enum:
     ZK_SESSION_EXPIRED = -112
 
 
-# True for the owner of a plain ephemeral: the session ids.  (0, a container's mark and a TTL's are not.)
-cdef inline bint is_session_id(uint64_t owner) noexcept nogil:
-    return owner != 0 and owner != <uint64_t>1 << 63 and owner >> 56 != 0xff
-
-
 # Flags of create: ephemeral 1, sequential 2.  When sequential, ten digits of the parent's child counter are appended to the path.
 # `made` receives the path (room for path_size + 11 bytes), made_size its size; owner is the session's id (looked at only
 # of an ephemeral).  acl is a reference the caller has taken by acl_intern: on 0 the znode has it, else the caller still has.
@@ -47,7 +47,8 @@ cdef int tree_delete(arena_t *a, const char *path, uint32_t path_size, int32_t v
 # Errors: NoNode, BadVersion; -1 when the arena is full.  data_size may be NULL_DATA.
 cdef int tree_set_data(arena_t *a, const char *path, uint32_t path_size, const char *data, uint32_t data_size,
                        int32_t version, uint64_t zxid, int64_t time_ms) noexcept nogil
-# Gives a znode another ACL and a higher aversion; takes over the caller's reference on 0.  Errors: NoNode, BadVersion (of aversion).
+# Gives a znode another ACL and a higher aversion; takes over the caller's reference on 0.
+# Errors: NoNode, BadVersion (`version` is the aversion).
 cdef int tree_set_acl(arena_t *a, const char *path, uint32_t path_size, ref_t acl, int32_t version) noexcept nogil
 
 # Finds a znode (its ref, or 0), in O(1).  Both for readers and the writer.
@@ -62,23 +63,6 @@ cdef int tree_data(arena_t *a, const znode_t *znode, buffer_t *out) noexcept nog
 # (looked at every 256 children, so that a lost race ends early; the writer passes 0 and is never interrupted).
 cdef int tree_children(arena_t *a, const znode_t *znode, uint64_t sequence, buffer_t *out) noexcept nogil
 
-# ACLs are interned: equal vectors are one block.  `vector` is the jute vector; a znode holds one reference.
-# acl_intern takes a reference (0 when the arena is full); acl_release drops it; acl_see is the readers' way to a vector
-# (NULL if it lies outside; its size, checked, goes into `size`).
-cdef ref_t acl_intern(arena_t *a, const char *vector, uint32_t size) noexcept nogil
-cdef void acl_release(arena_t *a, ref_t acl) noexcept nogil
-cdef const char *acl_see(arena_t *a, ref_t acl, uint32_t *size) noexcept nogil
-
-# Sessions.  session_find serves readers too (then check with arena_read_valid).
-cdef ref_t session_find(arena_t *a, uint64_t session_id) noexcept nogil
-# 0 when the arena is full, or the id is none that a session may have (is_session_id).  The id must be unknown.
-cdef ref_t session_create(arena_t *a, uint64_t session_id, uint32_t timeout_ms, const uint8_t *password, uint64_t zxid,
-                          uint64_t nonce) noexcept nogil
-# Removes the session; its ephemerals must be gone (tree_delete each first_ephemeral).
-cdef void session_remove(arena_t *a, ref_t session) noexcept nogil
-
 # A new tree: /, /zookeeper, /zookeeper/quota, /zookeeper/config; all zxids and times 0.  A write of its own (it begins and
 # ends one).  Raises MemoryError when the arena is too small for it, ValueError when it has a tree.
 cdef int tree_format(arena_t *a) except -1
-# 128-bit digest computed from scratch; equals header.digest_* (debug builds and tests).
-cdef void tree_digest(arena_t *a, uint64_t *low, uint64_t *high) noexcept nogil

@@ -1,20 +1,18 @@
-"""The namespace in the arena: znodes by path, child lists, data, interned ACLs, sessions and their ephemerals, the digest.
+"""The namespace in the arena: znodes by path, child lists, data.
 
     header.root, buckets -> znode_t -> data        bytes
-                                    -> acl         acl_t, shared by all znodes with the same vector
+                                    -> acl         acl_t, shared by all znodes with the same vector (acl_table.pyx)
                                     -> children    child_list_t -> znode_t ... (each knows its place: sibling)
-    session buckets, header.first_session -> session_t -> first_ephemeral -> znode_t -> ephemeral_next ...
 
 The path index is a linear hash table: 2^level buckets, of which the first `split` are split in two; each create that
 brings the load above one splits one more bucket, so no insertion ever waits for a rehash.
 
-The digest is the sum mod 2^128, over all znodes, of H1(path, Stat, ACL) + H2(path, data).  Whoever changes a znode takes
-its old hash out and puts the new one in; H2 is computed again only when the data changes.  It finds accidents, not forgers.
-
 Rules: a writer function first makes sure of every block it needs and then changes the tree, so an error leaves no trace in
 it.  A reader function takes each value that it checks by peek, once, and bounds each walk."""
 
+from fastzk._core.acl_table cimport acl_intern, acl_release
 from fastzk._core.arena cimport (
+    READ_LOOK_EVERY,
     Arena,
     arena_alloc,
     arena_barrier,
@@ -22,10 +20,11 @@ from fastzk._core.arena cimport (
     arena_change,
     arena_change_bucket,
     arena_change_header,
-    arena_change_session_bucket,
     arena_free,
+    arena_own,
     arena_see,
     arena_t,
+    arena_walk_is_over,
     arena_write_begin,
     arena_write_end,
     peek16,
@@ -33,9 +32,16 @@ from fastzk._core.arena cimport (
     peek64,
     prefetch,
 )
+from fastzk._core.digest cimport (
+    digest_check,
+    digest_put_data,
+    digest_put_stat,
+    digest_take_data,
+    digest_take_stat,
+    tree_digest,
+)
 from fastzk._core.layout cimport (
     FZ_ASSERT,
-    FZ_DEBUG,
     GRANULE,
     NULL_DATA,
     acl_t,
@@ -45,28 +51,18 @@ from fastzk._core.layout cimport (
     buffer_be64,
     buffer_t,
     child_list_t,
-    hash_bytes,
-    mix64,
     ref_t,
-    session_t,
     znode_t,
 )
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from fastzk._core.session_table cimport session_disown, session_find, session_own
+from fastzk._core.znode cimport ACL_HEAD, LIST_HEAD, ZNODE_HEAD, is_session_id, path_hash
+from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
 
 cdef enum:
-    ZNODE_HEAD = 100            # bytes of a znode before its path (layout.h asserts it)
-    ACL_HEAD = 16
-    LIST_HEAD = 4
     LIST_SHRINK_MIN = 60        # children; smaller lists are not worth shrinking
-    LOOK_EVERY = 256            # steps of a walk between two looks at the sequence
     PREFETCH_AHEAD = 8
-
-cdef uint64_t PATH_SEED = <uint64_t>0x9ae16a3b2f90404f
-cdef uint64_t SESSION_SEED = <uint64_t>0xc3a5c85c97cb3127
-cdef uint64_t HIGH_SEED = <uint64_t>0xb492b66fbe98f273
-cdef uint64_t DATA_SEED = <uint64_t>0x9fb21c651e98df25
 
 FZ_ASSERT(sizeof(acl_t) == ACL_HEAD and sizeof(child_list_t) == LIST_HEAD)
 
@@ -85,17 +81,7 @@ def digest(Arena arena) -> int:
     return <object>high << 64 | low
 
 
-# Writing.  A pointer from own() is the writer's, to look through; to change what is there, arena_change().
-
-cdef inline void *own(arena_t *a, ref_t ref) noexcept nogil:
-    if FZ_DEBUG:
-        FZ_ASSERT(arena_see(a, ref, GRANULE) != NULL)
-    return a.base + <uint64_t>ref * GRANULE
-
-
-cdef inline uint64_t path_hash(const char *path, uint32_t size) noexcept nogil:
-    return hash_bytes(path, size, PATH_SEED)
-
+# Writing.
 
 cdef int tree_create(arena_t *a, const char *path, uint32_t path_size, const char *data, uint32_t data_size, ref_t acl,
                      int32_t flags, uint64_t owner, uint64_t zxid, int64_t time_ms, char *made,
@@ -116,7 +102,7 @@ cdef int tree_create(arena_t *a, const char *path, uint32_t path_size, const cha
     parent = tree_find(a, path, slash - 1 if slash > 1 else 1)
     if parent == 0:
         return ZK_NO_NODE
-    znode = <znode_t *>own(a, parent)
+    znode = <znode_t *>arena_own(a, parent)
     if is_session_id(znode.ephemeral_owner):
         return ZK_NO_CHILDREN_FOR_EPHEMERALS
     memcpy(made, path, path_size)
@@ -151,10 +137,10 @@ cdef int tree_create(arena_t *a, const char *path, uint32_t path_size, const cha
     znode.name_offset = <uint16_t>slash
     memcpy(znode.path, made, size)
     if session:
-        own_ephemeral(a, session, ref, znode)
+        session_own(a, session, ref, znode)
     insert(a, ref, znode)
     add_child(a, parent, ref, znode, zxid)
-    check_digest(a, zxid)
+    digest_check(a, zxid)
     return ZK_OK
 
 
@@ -171,43 +157,17 @@ cdef void insert(arena_t *a, ref_t ref, znode_t *znode) noexcept nogil:
     header.data_bytes += znode.path_size
     if znode.data:
         header.data_bytes += znode.data_size
-    put_stat(a, znode, hash)
-    put_data(a, znode, hash)
+    digest_put_stat(a, znode, hash)
+    digest_put_data(a, znode, hash)
     if header.znode_count > (<uint64_t>1 << header.index_level) + header.index_split:
         split_bucket(a)
 
 
-cdef void own_ephemeral(arena_t *a, ref_t session_ref, ref_t ref, znode_t *znode) noexcept nogil:
-    cdef session_t *session = <session_t *>arena_change(a, session_ref, sizeof(session_t))
-    znode.ephemeral_owner = session.session_id
-    znode.ephemeral_next = session.first_ephemeral
-    if session.first_ephemeral:
-        (<znode_t *>arena_change(a, session.first_ephemeral, ZNODE_HEAD)).ephemeral_previous = ref
-    session.first_ephemeral = ref
-    session.ephemeral_count += 1
-    arena_change_header(a).ephemeral_count += 1
-
-
-cdef void disown_ephemeral(arena_t *a, const znode_t *znode) noexcept nogil:
-    cdef ref_t session_ref = session_find(a, znode.ephemeral_owner)
-    cdef session_t *session
-    FZ_ASSERT(session_ref != 0)                  # Z9
-    session = <session_t *>arena_change(a, session_ref, sizeof(session_t))
-    if znode.ephemeral_next:
-        (<znode_t *>arena_change(a, znode.ephemeral_next, ZNODE_HEAD)).ephemeral_previous = znode.ephemeral_previous
-    if znode.ephemeral_previous:
-        (<znode_t *>arena_change(a, znode.ephemeral_previous, ZNODE_HEAD)).ephemeral_next = znode.ephemeral_next
-    else:
-        session.first_ephemeral = znode.ephemeral_next
-    session.ephemeral_count -= 1
-    arena_change_header(a).ephemeral_count -= 1
-
-
 cdef bint make_room_for_child(arena_t *a, ref_t parent_ref) noexcept nogil:
-    cdef const znode_t *parent = <const znode_t *>own(a, parent_ref)
+    cdef const znode_t *parent = <const znode_t *>arena_own(a, parent_ref)
     cdef uint32_t capacity = 0
     if parent.children:
-        capacity = (<const child_list_t *>own(a, parent.children)).capacity
+        capacity = (<const child_list_t *>arena_own(a, parent.children)).capacity
         if parent.child_count < capacity:
             return True
     return resize_children(a, parent_ref, <uint64_t>capacity + capacity // 2 + 1)
@@ -225,7 +185,7 @@ cdef bint resize_children(arena_t *a, ref_t parent_ref, uint64_t capacity) noexc
     fresh = <child_list_t *>arena_change(a, ref, size)
     fresh.capacity = <uint32_t>((size - LIST_HEAD) // sizeof(ref_t))
     if parent.children:
-        old = <child_list_t *>own(a, parent.children)
+        old = <child_list_t *>arena_own(a, parent.children)
         memcpy(fresh.child, old.child, parent.child_count * sizeof(ref_t))
         arena_free(a, parent.children, LIST_HEAD + <uint64_t>old.capacity * sizeof(ref_t))
     parent.children = ref
@@ -235,13 +195,13 @@ cdef bint resize_children(arena_t *a, ref_t parent_ref, uint64_t capacity) noexc
 cdef void add_child(arena_t *a, ref_t parent_ref, ref_t ref, znode_t *znode, uint64_t zxid) noexcept nogil:
     cdef znode_t *parent = <znode_t *>arena_change(a, parent_ref, ZNODE_HEAD)
     cdef uint64_t hash = path_hash(parent.path, parent.path_size)
-    take_stat(a, parent, hash)
+    digest_take_stat(a, parent, hash)
     change_child(a, parent.children, parent.child_count)[0] = ref
     znode.sibling = parent.child_count
     parent.child_count += 1
     parent.cversion = next_int(parent.cversion)
     parent.pzxid = zxid
-    put_stat(a, parent, hash)
+    digest_put_stat(a, parent, hash)
 
 
 cdef void remove_child(arena_t *a, const znode_t *znode, uint64_t zxid) noexcept nogil:
@@ -250,12 +210,12 @@ cdef void remove_child(arena_t *a, const znode_t *znode, uint64_t zxid) noexcept
     cdef uint64_t hash = path_hash(parent.path, parent.path_size)
     cdef child_list_t *siblings
     cdef ref_t moved
-    take_stat(a, parent, hash)
-    siblings = <child_list_t *>own(a, parent.children)
+    digest_take_stat(a, parent, hash)
+    siblings = <child_list_t *>arena_own(a, parent.children)
     FZ_ASSERT(znode.sibling < parent.child_count and parent.child_count <= siblings.capacity)
     parent.child_count -= 1
     parent.pzxid = zxid
-    put_stat(a, parent, hash)
+    digest_put_stat(a, parent, hash)
     if znode.sibling != parent.child_count:
         moved = siblings.child[parent.child_count]
         change_child(a, parent.children, znode.sibling)[0] = moved
@@ -304,7 +264,7 @@ cdef int tree_delete(arena_t *a, const char *path, uint32_t path_size, int32_t v
     cdef uint64_t hash
     if ref == 0:
         return ZK_NO_NODE
-    znode = <const znode_t *>own(a, ref)
+    znode = <const znode_t *>arena_own(a, ref)
     if znode.parent == 0:
         return ZK_BAD_ARGUMENTS
     if version != -1 and version != znode.version:
@@ -312,12 +272,12 @@ cdef int tree_delete(arena_t *a, const char *path, uint32_t path_size, int32_t v
     if not is_session_id(znode.ephemeral_owner) and znode.child_count:
         return ZK_NOT_EMPTY
     hash = path_hash(znode.path, znode.path_size)
-    take_stat(a, znode, hash)
-    take_data(a, znode, hash)
+    digest_take_stat(a, znode, hash)
+    digest_take_data(a, znode, hash)
     unlink_bucket(a, ref, znode)
     remove_child(a, znode, zxid)
     if is_session_id(znode.ephemeral_owner):
-        disown_ephemeral(a, znode)
+        session_disown(a, znode)
     header = arena_change_header(a)
     header.znode_count -= 1
     header.data_bytes -= znode.path_size
@@ -326,7 +286,7 @@ cdef int tree_delete(arena_t *a, const char *path, uint32_t path_size, int32_t v
         arena_free(a, znode.data, znode.data_size)
     acl_release(a, znode.acl)
     arena_free(a, ref, ZNODE_HEAD + znode.path_size)
-    check_digest(a, zxid)
+    digest_check(a, zxid)
     return ZK_OK
 
 
@@ -341,7 +301,7 @@ cdef int tree_set_data(arena_t *a, const char *path, uint32_t path_size, const c
         return ZK_BAD_ARGUMENTS
     if ref == 0:
         return ZK_NO_NODE
-    znode = <znode_t *>own(a, ref)
+    znode = <znode_t *>arena_own(a, ref)
     if version != -1 and version != znode.version:
         return ZK_BAD_VERSION
     if not store_data(a, data, data_size, &data_ref):
@@ -349,8 +309,8 @@ cdef int tree_set_data(arena_t *a, const char *path, uint32_t path_size, const c
     znode = <znode_t *>arena_change(a, ref, ZNODE_HEAD)
     header = arena_change_header(a)
     hash = path_hash(znode.path, znode.path_size)
-    take_stat(a, znode, hash)
-    take_data(a, znode, hash)
+    digest_take_stat(a, znode, hash)
+    digest_take_data(a, znode, hash)
     if znode.data:
         header.data_bytes -= znode.data_size
         arena_free(a, znode.data, znode.data_size)
@@ -361,9 +321,9 @@ cdef int tree_set_data(arena_t *a, const char *path, uint32_t path_size, const c
     znode.version = next_version(znode.version)
     znode.mzxid = zxid
     znode.mtime_ms = time_ms
-    put_stat(a, znode, hash)
-    put_data(a, znode, hash)
-    check_digest(a, zxid)
+    digest_put_stat(a, znode, hash)
+    digest_put_data(a, znode, hash)
+    digest_check(a, zxid)
     return ZK_OK
 
 
@@ -374,16 +334,16 @@ cdef int tree_set_acl(arena_t *a, const char *path, uint32_t path_size, ref_t ac
     cdef ref_t old
     if ref == 0:
         return ZK_NO_NODE
-    znode = <znode_t *>own(a, ref)
+    znode = <znode_t *>arena_own(a, ref)
     if version != -1 and version != znode.aversion:
         return ZK_BAD_VERSION
     znode = <znode_t *>arena_change(a, ref, ZNODE_HEAD)
     hash = path_hash(znode.path, znode.path_size)
-    take_stat(a, znode, hash)
+    digest_take_stat(a, znode, hash)
     old = znode.acl
     znode.acl = acl
     znode.aversion = next_version(znode.aversion)
-    put_stat(a, znode, hash)
+    digest_put_stat(a, znode, hash)
     acl_release(a, old)
     return ZK_OK
 
@@ -443,107 +403,6 @@ cdef void unlink_bucket(arena_t *a, ref_t ref, const znode_t *znode) noexcept no
     at[0] = znode.hash_next
 
 
-# The digest.
-
-cdef void stat_digest(arena_t *a, const znode_t *znode, uint64_t hash, uint64_t *low, uint64_t *high) noexcept nogil:
-    cdef uint64_t word[9]
-    cdef uint32_t children = 0 if is_session_id(znode.ephemeral_owner) else znode.child_count
-    word[0] = znode.czxid
-    word[1] = znode.mzxid
-    word[2] = znode.pzxid
-    word[3] = <uint64_t>znode.ctime_ms
-    word[4] = <uint64_t>znode.mtime_ms
-    word[5] = znode.ephemeral_owner
-    word[6] = <uint64_t><uint32_t>znode.version << 32 | <uint32_t>znode.cversion
-    word[7] = <uint64_t><uint32_t>znode.aversion << 32 | children
-    word[8] = <uint64_t>(<const acl_t *>own(a, znode.acl)).hash << 32 | znode.data_size
-    low[0] = hash_bytes(<const char *>word, sizeof(word), hash)
-    high[0] = hash_bytes(<const char *>word, sizeof(word), hash ^ HIGH_SEED)
-
-
-cdef bint data_digest(arena_t *a, const znode_t *znode, uint64_t hash, uint64_t *low, uint64_t *high) noexcept nogil:
-    """False when there is no data to speak of; null and empty differ by the Stat's part."""
-    cdef uint64_t content
-    if znode.data == 0:
-        return False
-    content = hash_bytes(<const char *>own(a, znode.data), znode.data_size, hash ^ DATA_SEED)
-    low[0] = mix64(content ^ HIGH_SEED, hash ^ PATH_SEED)
-    high[0] = mix64(content ^ PATH_SEED, hash ^ HIGH_SEED)
-    return True
-
-
-cdef inline void add_128(uint64_t *low, uint64_t *high, uint64_t plus_low, uint64_t plus_high) noexcept nogil:
-    low[0] += plus_low
-    high[0] += plus_high + (low[0] < plus_low)
-
-
-cdef inline void subtract_128(uint64_t *low, uint64_t *high, uint64_t minus_low, uint64_t minus_high) noexcept nogil:
-    high[0] -= minus_high + (low[0] < minus_low)
-    low[0] -= minus_low
-
-
-cdef void put_stat(arena_t *a, const znode_t *znode, uint64_t hash) noexcept nogil:
-    cdef arena_header_t *header = arena_change_header(a)
-    cdef uint64_t low
-    cdef uint64_t high
-    stat_digest(a, znode, hash, &low, &high)
-    add_128(&header.digest_low, &header.digest_high, low, high)
-
-
-cdef void take_stat(arena_t *a, const znode_t *znode, uint64_t hash) noexcept nogil:
-    cdef arena_header_t *header = arena_change_header(a)
-    cdef uint64_t low
-    cdef uint64_t high
-    stat_digest(a, znode, hash, &low, &high)
-    subtract_128(&header.digest_low, &header.digest_high, low, high)
-
-
-cdef void put_data(arena_t *a, const znode_t *znode, uint64_t hash) noexcept nogil:
-    cdef arena_header_t *header = arena_change_header(a)
-    cdef uint64_t low
-    cdef uint64_t high
-    if data_digest(a, znode, hash, &low, &high):
-        add_128(&header.digest_low, &header.digest_high, low, high)
-
-
-cdef void take_data(arena_t *a, const znode_t *znode, uint64_t hash) noexcept nogil:
-    cdef arena_header_t *header = arena_change_header(a)
-    cdef uint64_t low
-    cdef uint64_t high
-    if data_digest(a, znode, hash, &low, &high):
-        subtract_128(&header.digest_low, &header.digest_high, low, high)
-
-
-cdef void tree_digest(arena_t *a, uint64_t *low, uint64_t *high) noexcept nogil:
-    cdef const ref_t *buckets = <const ref_t *>(a.base + a.index_offset)
-    cdef uint64_t bucket
-    cdef uint64_t hash
-    cdef uint64_t part_low
-    cdef uint64_t part_high
-    cdef const znode_t *znode
-    cdef ref_t ref
-    low[0] = high[0] = 0
-    for bucket in range((<uint64_t>1 << a.header.index_level) + a.header.index_split):
-        ref = buckets[bucket]
-        while ref:
-            znode = <const znode_t *>own(a, ref)
-            hash = path_hash(znode.path, znode.path_size)
-            stat_digest(a, znode, hash, &part_low, &part_high)
-            add_128(low, high, part_low, part_high)
-            if data_digest(a, znode, hash, &part_low, &part_high):
-                add_128(low, high, part_low, part_high)
-            ref = znode.hash_next
-
-
-cdef inline void check_digest(arena_t *a, uint64_t zxid) noexcept nogil:
-    """Debug builds: now and then, the digest must be what a fresh computation gives."""
-    cdef uint64_t low
-    cdef uint64_t high
-    if FZ_DEBUG and zxid % 1024 == 0:
-        tree_digest(a, &low, &high)
-        FZ_ASSERT(low == a.header.digest_low and high == a.header.digest_high)
-
-
 # Reading.
 
 cdef ref_t tree_find(arena_t *a, const char *path, uint32_t path_size) noexcept nogil:
@@ -570,14 +429,9 @@ cdef ref_t tree_find(arena_t *a, const char *path, uint32_t path_size) noexcept 
             return ref
         ref = peek32(&znode.hash_next)
         steps += 1
-        if steps % LOOK_EVERY == 0 and is_lost(a, sequence, steps, ZNODE_HEAD):
+        if steps % READ_LOOK_EVERY == 0 and arena_walk_is_over(a, sequence, steps, ZNODE_HEAD):
             return 0
     return 0
-
-
-cdef bint is_lost(arena_t *a, uint64_t sequence, uint32_t steps, uint64_t block_size) noexcept nogil:
-    """True when a walk need not go on: the writer came by, or the heap cannot hold so many blocks and it is a circle."""
-    return peek64(&a.header.sequence) != sequence or steps > (a.capacity - a.heap_offset) // block_size
 
 
 cdef const znode_t *tree_see(arena_t *a, ref_t ref) noexcept nogil:
@@ -635,7 +489,7 @@ cdef int tree_children(arena_t *a, const znode_t *znode, uint64_t sequence, buff
         return -1
     buffer_be32(out, count)
     for i in range(count):
-        if sequence and i % LOOK_EVERY == 0 and peek64(&a.header.sequence) != sequence:
+        if sequence and i % READ_LOOK_EVERY == 0 and peek64(&a.header.sequence) != sequence:
             return -1
         if i + PREFETCH_AHEAD < count:
             prefetch(a.base + <uint64_t>siblings.child[i + PREFETCH_AHEAD] * GRANULE + 64)
@@ -652,139 +506,6 @@ cdef int tree_children(arena_t *a, const znode_t *znode, uint64_t sequence, buff
         buffer_be32(out, size - name)
         buffer_append(out, child.path + name, size - name)
     return 0
-
-
-# ACLs.
-
-cdef ref_t acl_intern(arena_t *a, const char *vector, uint32_t size) noexcept nogil:
-    cdef uint32_t hash = <uint32_t>hash_bytes(vector, size, PATH_SEED)
-    cdef ref_t ref = a.header.acl_buckets[hash & 255]
-    cdef arena_header_t *header
-    cdef acl_t *acl
-    while ref:
-        acl = <acl_t *>own(a, ref)
-        if acl.hash == hash and acl.size == size and memcmp(acl.vector, vector, size) == 0:
-            acl = <acl_t *>arena_change(a, ref, ACL_HEAD)
-            acl.references += 1
-            return ref
-        ref = acl.next
-    ref = arena_alloc(a, ACL_HEAD + <uint64_t>size)
-    if ref == 0:
-        return 0
-    header = arena_change_header(a)
-    acl = <acl_t *>arena_change(a, ref, ACL_HEAD + <uint64_t>size)
-    acl.next = header.acl_buckets[hash & 255]
-    acl.references = 1
-    acl.hash = hash
-    acl.size = size
-    memcpy(acl.vector, vector, size)
-    header.acl_buckets[hash & 255] = ref
-    header.acl_count += 1
-    return ref
-
-
-cdef void acl_release(arena_t *a, ref_t ref) noexcept nogil:
-    cdef acl_t *acl = <acl_t *>arena_change(a, ref, ACL_HEAD)
-    cdef arena_header_t *header
-    cdef ref_t *at
-    FZ_ASSERT(acl.references > 0)
-    acl.references -= 1
-    if acl.references:
-        return
-    header = arena_change_header(a)
-    at = &header.acl_buckets[acl.hash & 255]
-    while at[0] != ref:
-        FZ_ASSERT(at[0] != 0)
-        at = &(<acl_t *>arena_change(a, at[0], ACL_HEAD)).next
-    at[0] = acl.next
-    header.acl_count -= 1
-    arena_free(a, ref, ACL_HEAD + <uint64_t>acl.size)
-
-
-cdef const char *acl_see(arena_t *a, ref_t ref, uint32_t *size) noexcept nogil:
-    cdef const acl_t *acl = <const acl_t *>arena_see(a, ref, ACL_HEAD)
-    size[0] = 0
-    if acl == NULL:
-        return NULL
-    size[0] = peek32(&acl.size)
-    if arena_see(a, ref, ACL_HEAD + <uint64_t>size[0]) == NULL:
-        return NULL
-    return acl.vector
-
-
-# Sessions.
-
-cdef inline uint64_t session_bucket(arena_t *a, uint64_t session_id) noexcept nogil:
-    return mix64(session_id ^ SESSION_SEED, PATH_SEED) & (a.session_buckets - 1)
-
-
-cdef ref_t session_find(arena_t *a, uint64_t session_id) noexcept nogil:
-    cdef uint64_t sequence = peek64(&a.header.sequence)
-    cdef uint64_t bucket = session_bucket(a, session_id)
-    cdef ref_t ref = peek32(<const ref_t *>(a.base + a.session_offset) + bucket)
-    cdef const session_t *session
-    cdef uint32_t steps = 0
-    while ref:
-        session = <const session_t *>arena_see(a, ref, sizeof(session_t))
-        if session == NULL:
-            return 0
-        if peek64(&session.session_id) == session_id:
-            return ref
-        ref = peek32(&session.hash_next)
-        steps += 1
-        if steps % LOOK_EVERY == 0 and is_lost(a, sequence, steps, sizeof(session_t)):
-            return 0
-    return 0
-
-
-cdef ref_t session_create(arena_t *a, uint64_t session_id, uint32_t timeout_ms, const uint8_t *password, uint64_t zxid,
-                          uint64_t nonce) noexcept nogil:
-    cdef arena_header_t *header
-    cdef session_t *session
-    cdef ref_t *bucket
-    cdef ref_t ref
-    if not is_session_id(session_id):
-        return 0
-    FZ_ASSERT(session_find(a, session_id) == 0)
-    ref = arena_alloc(a, sizeof(session_t))
-    if ref == 0:
-        return 0
-    header = arena_change_header(a)
-    session = <session_t *>arena_change(a, ref, sizeof(session_t))
-    memset(session, 0, sizeof(session_t))
-    session.session_id = session_id
-    session.attach_zxid = zxid
-    session.attach_nonce = nonce
-    session.timeout_ms = timeout_ms
-    memcpy(session.password, password, sizeof(session.password))
-    bucket = arena_change_session_bucket(a, session_bucket(a, session_id))
-    session.hash_next = bucket[0]
-    bucket[0] = ref
-    session.next = header.first_session
-    if session.next:
-        (<session_t *>arena_change(a, session.next, sizeof(session_t))).previous = ref
-    header.first_session = ref
-    header.session_count += 1
-    return ref
-
-
-cdef void session_remove(arena_t *a, ref_t ref) noexcept nogil:
-    cdef arena_header_t *header = arena_change_header(a)
-    cdef const session_t *session = <const session_t *>own(a, ref)
-    cdef ref_t *at = arena_change_session_bucket(a, session_bucket(a, session.session_id))
-    FZ_ASSERT(session.first_ephemeral == 0 and session.ephemeral_count == 0)    # Z9
-    while at[0] != ref:
-        FZ_ASSERT(at[0] != 0)
-        at = &(<session_t *>arena_change(a, at[0], sizeof(session_t))).hash_next
-    at[0] = session.hash_next
-    if session.next:
-        (<session_t *>arena_change(a, session.next, sizeof(session_t))).previous = session.previous
-    if session.previous:
-        (<session_t *>arena_change(a, session.previous, sizeof(session_t))).next = session.next
-    else:
-        header.first_session = session.next
-    header.session_count -= 1
-    arena_free(a, ref, sizeof(session_t))
 
 
 # A new tree.
@@ -833,9 +554,9 @@ cdef bint make_system_znode(arena_t *a, bytes path, bytes vector) noexcept:
     if acl == 0 or tree_create(a, path, <uint32_t>len(path), NULL, 0, acl, 0, 0, 0, 0, made, &made_size) != ZK_OK:
         return False
     ref = tree_find(a, path, <uint32_t>len(path))
-    parent = <znode_t *>arena_change(a, (<znode_t *>own(a, ref)).parent, ZNODE_HEAD)
+    parent = <znode_t *>arena_change(a, (<znode_t *>arena_own(a, ref)).parent, ZNODE_HEAD)
     hash = path_hash(parent.path, parent.path_size)
-    take_stat(a, parent, hash)
+    digest_take_stat(a, parent, hash)
     parent.cversion = 0
-    put_stat(a, parent, hash)
+    digest_put_stat(a, parent, hash)
     return True

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-VERSION = "0.1.0"
+from fastzk.version import VERSION
+
 # Tools compare the first three numbers with ZooKeeper's.
 FULL_VERSION = f"3.9.3-fastzk-{VERSION}, built on 2026-11-22 00:00 UTC"
 

@@ -57,6 +57,7 @@ class TinyEngine:
         self.round = 1
         self.status = NodeStatus(1, 1, STANDALONE, True)
         self.is_applying = True  # False: writes are dropped, as by a node without a leader
+        self.before_read: Callable[[], None] = lambda: None  # runs before a read that was handed over is answered
         self.touched: set[int] = set()
         self.heard: list[tuple[int, int]] = []  # (kind, count) of every message of workers
         self._previous = 0
@@ -168,6 +169,7 @@ class TinyEngine:
             if kind == WRITES and round_ == self.round and self.is_applying:
                 self.apply([bytes(payload)], count)
             elif kind == READ:
+                self.before_read()
                 self.machine.read(bytes(payload))
             elif kind == TOUCH:
                 self.touched.update(array("Q", bytes(payload)))

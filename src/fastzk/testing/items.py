@@ -45,9 +45,7 @@ def parse_items(stream: bytes) -> list[Item]:
     items = []
     at = 0
     while at < len(stream):
-        size, kind, event, zxid, session_id, attach_zxid, serial, connection, xid, err, body_size = HEAD.unpack_from(
-            stream, at
-        )
+        size, kind, event, zxid, session_id, attach_zxid, serial, connection, xid, err, body_size = HEAD.unpack_from(stream, at)
         body = stream[at + HEAD.size : at + HEAD.size + body_size]
         item = Item(kind, zxid, event, session_id, attach_zxid, serial, connection, xid, err, body)
         assert item.pack() == stream[at : at + size], f"item at {at} of {size} bytes"

@@ -32,7 +32,11 @@ class Writer(threading.Thread):
         self.uncertain_creates: set[str] = set()
         self.uncertain_sets = 0
         self.failure: BaseException | None = None
-        self._is_stopping = threading.Event()
+        self._turn = threading.Condition()
+        # Submitted so far, and how many may be; both move under `_turn`.
+        self._submitted = 0
+        self._allowed = 0
+        self._is_stopping = False
 
     @property
     def acknowledged(self) -> int:
@@ -44,22 +48,35 @@ class Writer(threading.Thread):
         self.client.create(self.parent, b"")
         self.client.create(f"{self.parent}/counter", b"")
 
+    def allow(self, more: int) -> None:
+        """So many more writes than were submitted so far; what is left of an earlier allowance is gone."""
+        with self._turn:
+            self._allowed = self._submitted + more
+            self._turn.notify()
+
     def run(self) -> None:
         pending: deque[tuple[str, Any]] = deque()
-        number = 0
         try:
-            while pending or not self._is_stopping.is_set():
-                while len(pending) < WINDOW and not self._is_stopping.is_set():
-                    number += 1
-                    pending.append(self._submit(number))
-                token, answer = pending.popleft()
-                self._settle(token, answer)
+            while pending or self._may_go_on():
+                while len(pending) < WINDOW and self._submitted < self._allowed and not self._is_stopping:
+                    self._submitted += 1
+                    pending.append(self._submit(self._submitted))
+                if pending:
+                    self._settle(*pending.popleft())
         except BaseException as failure:
             self.failure = failure
 
+    def _may_go_on(self) -> bool:
+        """Waits for an allowance; False when it is time to end."""
+        with self._turn:
+            self._turn.wait_for(lambda: self._is_stopping or self._submitted < self._allowed)
+            return not self._is_stopping
+
     def stop(self) -> None:
         """Lets the writes under way be answered, and ends.  Raises what made the writer fail, if anything did."""
-        self._is_stopping.set()
+        with self._turn:
+            self._is_stopping = True
+            self._turn.notify()
         self.join()
         if self.failure is not None:
             raise RuntimeError(f"writer {self.name} failed") from self.failure

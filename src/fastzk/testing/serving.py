@@ -109,7 +109,15 @@ class History:
 class Node:
     """One Machine and the Servers over it."""
 
-    def __init__(self, paths: tuple[bytes, ...] = (), *, workers: int = 2, connections_max: int = 8, **limits: int) -> None:
+    def __init__(
+        self,
+        paths: tuple[bytes, ...] = (),
+        *,
+        workers: int = 2,
+        connections_max: int = 8,
+        entropy: bytes | None = None,
+        **limits: int,
+    ) -> None:
         self.region = bytearray(1 << 20)
         arena = Arena.create(self.region)
         format_tree(arena)
@@ -137,7 +145,7 @@ class Node:
                     **limits,
                 )
             )
-            self.servers[worker].add_entropy(os.urandom(4096))
+            self.servers[worker].add_entropy(os.urandom(4096) if entropy is None else entropy)
         self.propose(make_entry(0))
         self.apply()
         self.deliver_all()

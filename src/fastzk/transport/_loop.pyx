@@ -71,7 +71,8 @@ cdef class Loop:
         self.watch_fd(wake_fd, TAG_WAKE)
         if router is not None:
             self.watch_fd(router.FD, TAG_ROUTER)
-        self.is_engine_ready = self.is_router_ready = self.is_left_over = True
+        self.is_engine_ready = self.is_left_over = True
+        self.is_router_ready = router is not None
 
     def __dealloc__(self):
         cdef int32_t slot
