@@ -197,6 +197,28 @@ def test_three_nodes_of_which_the_one_in_use_dies(shared_ensemble: Ensemble) -> 
 
 
 @pytest.mark.process
+def test_the_loss_of_a_leader_is_a_delay_at_the_nodes_that_stay(shared_ensemble: Ensemble) -> None:
+    nodes = shared_ensemble
+    leader = nodes.leader()
+    client = Client(nodes.followers()[0].native_host, timeout=20.0)
+    states = States(client)
+    with client:
+        assert states.next() is ClientState.CONNECTED
+        client.create("/stays", b"0")
+        events: queue.Queue[WatchedEvent] = queue.Queue()
+        client.get("/stays", watch=events.put)
+        leader.kill9()
+        writes = [client.create_async("/stays/n-", sequence=True) for _ in range(100)]
+        assert [write.get(timeout=WAIT_S) for write in writes] == [f"/stays/n-{number:010d}" for number in range(100)]
+        assert client.set("/stays", b"1").version == 1
+        assert events.get(timeout=WAIT_S).type is EventType.CHANGED, "the watch has lived through it"
+        client.delete("/stays", recursive=True)
+        assert client.connected
+    assert states.next() is ClientState.LOST, "and nothing in between"
+    nodes.restart(leader)
+
+
+@pytest.mark.process
 def test_a_session_that_no_one_speaks_for_expires(shared_ensemble: Ensemble) -> None:
     """The session of a process that was stopped; it finds out when it goes on."""
     script = "import sys; from fastzk import Client; client = Client(sys.argv[1], timeout=4.0); client.add_listener("
