@@ -126,8 +126,7 @@ def test_the_headers_of_the_core_include_nothing_of_the_outside_world(path: Path
 
 def test_the_reader_of_imports_sees_every_form() -> None:
     python = (
-        "import a.b\nfrom fastzk.raft import peer as p\nfrom . import twin\nfrom ..node import engine\n"
-        "def f():\n    import late\n"
+        "import a.b\nfrom fastzk.raft import peer as p\nfrom . import twin\nfrom ..node import engine\ndef f():\n    import late\n"
     )
     assert imports_of_python(python, "fastzk.wire.x") == {
         "a.b",
