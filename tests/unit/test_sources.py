@@ -108,6 +108,7 @@ def missing_contracts(text: str) -> list[str]:
         found["name"]
         for found in CDEF.finditer(text)
         if found["type"].strip() not in OBJECTS
+        and found["type"].strip() != "class"
         and not found["type"].strip()[:1].isupper()
         and not re.search(r"\)[^\n]*\b(noexcept|except)\b", found["rest"])
     ]
@@ -127,7 +128,7 @@ def test_the_search_for_contracts_finds_what_it_should() -> None:
     text = (
         "cdef int bad(int a):\ncdef inline uint64_t *worse(\n    int a) nogil:\ncdef int good(int a) except -1:\n"
         "cdef void fine() noexcept nogil:\ncdef object free(int a):\ncdef Arena also(int a):\n"
-        "cdef bytes *p(x) except NULL\n"
+        "cdef bytes *p(x) except NULL\ncdef class Derived(Base):\n"
     )
     assert missing_contracts(text) == ["bad", "worse"]
 
