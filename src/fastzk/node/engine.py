@@ -93,9 +93,7 @@ class Engine:
         incarnation = int.from_bytes(os.urandom(8), "little")
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._workers = WorkerLinks(self._context, setup.worker_address, incarnation)
-        self._links = (
-            Links(self._context, config.node_id, config.peers, setup.ensemble_fd, incarnation) if config.peers else None
-        )
+        self._links = Links(self._context, config.node_id, config.peers, setup.ensemble_fd, incarnation) if config.peers else None
         self._poller = zmq.Poller()
         self._poller.register(self._workers.router, zmq.POLLIN)
         self._poller.register(self._writer.fd, zmq.POLLIN)
