@@ -14,7 +14,9 @@ Rule: routing ids are not trusted, the head is; who may connect is limited by th
 
 from __future__ import annotations
 
+import ctypes
 import logging
+import os
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -62,6 +64,8 @@ class Links:
         # Nodes from which a message is missing since the last take_holes().
         self._holes: dict[int, None] = {}
         self._complained = 0
+        # libzmq numbers its peers from rand(), which it does not seed, and aborts when a stranger has claimed the next number.
+        ctypes.CDLL(None).srand(int.from_bytes(os.urandom(4), "little"))
         self.router = context.socket(zmq.ROUTER)
         self.router.setsockopt(zmq.LINGER, 0)
         self.router.setsockopt_string(zmq.ZAP_DOMAIN, ZMTP_3_ONLY)
