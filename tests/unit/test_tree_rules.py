@@ -133,7 +133,7 @@ def test_an_ephemeral_needs_its_session(arena: Arena) -> None:
     assert stat(arena, b"/")["pzxid"] == 9
 
 
-@pytest.mark.parametrize("order", itertools.permutations(range(4)))
+@pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
 def test_ephemerals_leave_their_sessions_list_in_any_order(arena: Arena, order: tuple[int, ...]) -> None:
     probe.create_session(arena, 5, 1, bytes(16), 1, 1)
     left = [b"/e%d" % i for i in range(4)]

@@ -14,6 +14,7 @@ class's free list, last in first out, threaded through the blocks' first four by
 Blocks are neither split nor joined.  docs/internals/arena.md tells why all this is so."""
 
 cimport cython
+cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from fastzk._core.layout cimport (
@@ -49,6 +50,7 @@ FZ_ASSERT(sizeof(arena_header_t) <= PAGE)
 
 
 @cython.no_gc_clear                              # the buffer's owner must not be let go before the buffer is
+@cython.no_gc_clear              # the buffer is released in __dealloc__, where it must still be there
 cdef class Arena:
     """One memory region as an arena.  Made by `Arena.create` or `Arena.open`; keeps the region's buffer until it goes."""
 
