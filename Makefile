@@ -71,7 +71,7 @@ profile: build
 	$(BIN)/python tools/profile.py
 
 torture: build
-	$(BIN)/python -m pytest -q -m long tests/unit tests/property
+	$(BIN)/python tests/crash/torture_arena.py --reads 100000000
 
 fuzz: build
 	$(BIN)/python -m pytest -q -m long tests/crash/test_hostile.py

@@ -51,9 +51,7 @@ def running(size: int, directory: Path) -> Iterator[list[Address]]:
     home = Path(tempfile.mkdtemp(prefix="zookeeper-", dir=directory)).resolve()
     ports = free_ports(3 * size)
     clients = [("127.0.0.1", port) for port in ports[:size]]
-    members = "".join(
-        f"server.{n + 1}=127.0.0.1:{ports[size + n]}:{ports[2 * size + n]}\n" for n in range(size) if size > 1
-    )
+    members = "".join(f"server.{n + 1}=127.0.0.1:{ports[size + n]}:{ports[2 * size + n]}\n" for n in range(size) if size > 1)
     servers: list[subprocess.Popen[bytes]] = []
     try:
         for number, (_, port) in enumerate(clients, 1):

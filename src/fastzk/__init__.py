@@ -1,6 +1,6 @@
 """fastzk: a coordination service with ZooKeeper's data model and guarantees.
 
-    from fastzk import Client"""
+What users need is `from fastzk import Client`."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -12,6 +12,7 @@ import re
 from fastzk.errors import InvalidPathError
 from fastzk.limits import PATH_BYTES_MAX
 
+_UTF8_BYTES_MAX = 3  # of one character that is allowed
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\uf8ff\ufff0-\U0010ffff]")
 # What makes a path other than plain; a path without it is valid as it is when it begins with a slash.
 _SUSPICIOUS = re.compile("//|/\\.{1,2}(?:/|$)|/$|" + _FORBIDDEN.pattern)
@@ -30,7 +31,7 @@ def path_fault(path: str) -> str | None:
     """The rule that a path breaks, or None."""
     if not path.startswith("/"):
         return "a path must begin with a slash"
-    if len(path) * 3 > PATH_BYTES_MAX and len(path.encode(errors="surrogatepass")) > PATH_BYTES_MAX:
+    if len(path) * _UTF8_BYTES_MAX > PATH_BYTES_MAX and len(path.encode(errors="surrogatepass")) > PATH_BYTES_MAX:
         return f"a path has at most {PATH_BYTES_MAX} bytes"
     if path == "/" or not _SUSPICIOUS.search(path):
         return None
@@ -50,7 +51,10 @@ def normalise(path: str, is_sequential: bool = False) -> str:
     """The valid path that is meant: slashes doubled, trailing (but for is_sequential) or missing in front put right.
 
     Raises InvalidPathError when no valid path can be meant."""
-    if not path.startswith("/") or _SUSPICIOUS.search(path):
+    if path[:1] == "/" and not _SUSPICIOUS.search(path):
+        if len(path) * _UTF8_BYTES_MAX <= PATH_BYTES_MAX:
+            return path  # as nearly all are, so this comes first
+    else:
         plain = "/" + "/".join(element for element in path.split("/") if element)
         if is_sequential and path.endswith("/") and plain != "/":
             plain += "/"

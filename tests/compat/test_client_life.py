@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,18 @@ from typing import Any
 import pytest
 import zmq
 
-from fastzk import Client
+from fastzk import Client, limits
 from fastzk.client.retry import Retry
 from fastzk.data import WatchedEvent
 from fastzk.defs import ClientState, EventType, KeeperState
-from fastzk.errors import ClientTimeoutError, ConnectionLoss, ForkedError, RetryFailedError, SessionExpiredError
+from fastzk.errors import (
+    ClientTimeoutError,
+    ConnectionClosedError,
+    ConnectionLoss,
+    ForkedError,
+    RetryFailedError,
+    SessionExpiredError,
+)
 from fastzk.testing.engine import TinyEngine
 from fastzk.testing.ensemble import Ensemble, free_ports, wait_for
 from fastzk.testing.rawclient import RawClient
@@ -189,6 +197,28 @@ def test_three_nodes_of_which_the_one_in_use_dies(shared_ensemble: Ensemble) -> 
 
 
 @pytest.mark.process
+def test_the_loss_of_a_leader_is_a_delay_at_the_nodes_that_stay(shared_ensemble: Ensemble) -> None:
+    nodes = shared_ensemble
+    leader = nodes.leader()
+    client = Client(nodes.followers()[0].native_host, timeout=20.0)
+    states = States(client)
+    with client:
+        assert states.next() is ClientState.CONNECTED
+        client.create("/stays", b"0")
+        events: queue.Queue[WatchedEvent] = queue.Queue()
+        client.get("/stays", watch=events.put)
+        leader.kill9()
+        writes = [client.create_async("/stays/n-", sequence=True) for _ in range(100)]
+        assert [write.get(timeout=WAIT_S) for write in writes] == [f"/stays/n-{number:010d}" for number in range(100)]
+        assert client.set("/stays", b"1").version == 1
+        assert events.get(timeout=WAIT_S).type is EventType.CHANGED, "the watch has lived through it"
+        client.delete("/stays", recursive=True)
+        assert client.connected
+    assert states.next() is ClientState.LOST, "and nothing in between"
+    nodes.restart(leader)
+
+
+@pytest.mark.process
 def test_a_session_that_no_one_speaks_for_expires(shared_ensemble: Ensemble) -> None:
     """The session of a process that was stopped; it finds out when it goes on."""
     script = "import sys; from fastzk import Client; client = Client(sys.argv[1], timeout=4.0); client.add_listener("
@@ -206,8 +236,11 @@ def test_a_session_that_no_one_speaks_for_expires(shared_ensemble: Ensemble) -> 
             assert gone.wait(WAIT_S)
             assert client.exists("/mortal") is None
             process.send_signal(18)  # SIGCONT
-            said_after = [process.stdout.readline().strip() for _ in range(3)]
-            assert said_after == ["SUSPENDED", "LOST", "CONNECTED"]
+            heard = [process.stdout.readline().strip()]
+            while heard[-1] in ("SUSPENDED", "CONNECTED"):  # more than once where the machine is slow
+                heard.append(process.stdout.readline().strip())
+            assert (heard[0], heard[-1]) == ("SUSPENDED", "LOST"), heard
+            assert process.stdout.readline().strip() == "CONNECTED"
             process.communicate()
             assert process.returncode == 0
 
@@ -352,18 +385,19 @@ def test_many_lives_leave_nothing_behind(engine: TinyEngine) -> None:
         gc.collect()  # what other tests have left
         return len(os.listdir("/proc/self/fd")), threading.active_count()
 
-    def live() -> None:
+    def live() -> weakref.ref[Client]:
         client = Client(f"127.0.0.1:1,{native(engine)}")
         client.start()
         client.exists("/", watch=lambda event: None)
         client.restart()
         client.stop()
+        return weakref.ref(client)
 
     live()
     before = counted()
-    for _ in range(15):
-        live()
+    lives = [live() for _ in range(15)]
     assert counted() == before
+    assert [life() for life in lives] == [None] * 15
 
 
 def test_a_process_that_ends_ends_its_session(engine: TinyEngine) -> None:
@@ -408,6 +442,31 @@ def test_stop_from_many_threads(engine: TinyEngine) -> None:
     for thread in threads:
         thread.join()
     assert all(result.successful() for result in results), "what was asked before is done before"
+
+
+def test_every_call_is_answered_though_the_client_stops_meanwhile(engine: TinyEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "PENDING_REQUESTS_MAX", 20_000)
+    for _ in range(2):
+        client = Client(native(engine), timeout=40.0)
+        client.start()
+        results: list[Any] = []
+        is_enough = threading.Event()
+
+        def ask(client: Client = client, results: list[Any] = results, is_enough: threading.Event = is_enough) -> None:
+            while not is_enough.is_set():
+                results.append(client.exists_async("/"))
+
+        threads = [threading.Thread(target=ask) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        wait_for(lambda results=results: len(results) > 100, WAIT_S, "some calls")
+        client.stop()
+        is_enough.set()
+        for thread in threads:
+            thread.join()
+        assert all(result.ready() for result in results)
+        kinds = {type(result.exception) for result in results}
+        assert kinds <= {type(None), ConnectionClosedError}, "reads that were asked before the stop are answered"
 
 
 def test_listeners_come_and_go(engine: TinyEngine) -> None:

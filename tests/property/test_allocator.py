@@ -116,7 +116,7 @@ class ArenaMachine(RuleBasedStateMachine):
             return
         for first, end in self.arena.pinned_ranges():
             for page in range(first, end):
-                assert self.arena.pinned_page(page) == self.pinned[page * PAGE : (page + 1) * PAGE], f"page {page}"
+                assert self.arena.pinned_pages(page, page + 1) == self.pinned[page * PAGE : (page + 1) * PAGE], f"page {page}"
 
     @invariant()
     def blocks_do_not_overlap(self) -> None:

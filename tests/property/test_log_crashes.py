@@ -122,7 +122,7 @@ class Program:
         self.appender.step(self.random.choice((1, 2, 1000)))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.integers(0, 2**32))
 def test_a_crash_loses_nothing_that_was_acknowledged(seed: int) -> None:
     Program(Random(seed)).run(60)

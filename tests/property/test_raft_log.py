@@ -90,9 +90,7 @@ class LogMachine(RuleBasedStateMachine):
     @rule(index=st.integers(0, 60), epoch=st.integers(0, 30))
     def last_not_above(self, index: int, epoch: int) -> None:
         places = [(0, 0)]
-        places += [
-            (at, entries.epoch) for entries in self.ranges for at in range(entries.first_index, entries.last_index + 1)
-        ]
+        places += [(at, entries.epoch) for entries in self.ranges for at in range(entries.first_index, entries.last_index + 1)]
         expected = [place for place in places if place[0] <= index and place[1] <= epoch][-1]
         assert self.log.last_not_above(index, epoch) == expected
 
@@ -124,9 +122,7 @@ def test_what_a_quorum_has_reached_is_what_counting_says(values: dict[int, int],
 
 
 @given(st.dictionaries(st.integers(1, 9), st.booleans()), st.integers(1, 9))
-def test_an_election_is_won_by_more_than_half_and_lost_when_that_is_impossible(
-    votes: dict[int, bool], count: int
-) -> None:
+def test_an_election_is_won_by_more_than_half_and_lost_when_that_is_impossible(votes: dict[int, bool], count: int) -> None:
     granted = [voter for voter in range(1, count + 1) if votes.get(voter) is True]
     possible = [voter for voter in range(1, count + 1) if votes.get(voter) is not False]
     expected = Tally.WON if 2 * len(granted) > count else Tally.OPEN if 2 * len(possible) > count else Tally.LOST

@@ -60,10 +60,10 @@ def check_counters(arena: Arena, twin: PlainTree) -> None:
     assert tree.digest(arena) == counters["digest"]
 
 
-def check_tiling(arena: Arena) -> None:
-    """The blocks cover the heap, each byte once."""
+def check_tiling(arena: Arena, others: list[tuple[int, int, str]]) -> None:
+    """The tree's blocks and those others cover the heap, each byte once."""
     at = arena.heap_offset
-    for offset, size, what in probe.blocks(arena):
+    for offset, size, what in sorted(probe.blocks(arena) + others):
         assert offset == at, f"a {what} at {offset}, where the block before it ended at {at}"
         at += size
     assert at == arena.used
@@ -86,6 +86,9 @@ class TreeMachine(RuleBasedStateMachine):
         self.region = bytearray(region_bytes)
         self.arena = Arena.create(self.region)
         tree.format_tree(self.arena)
+        self.others = []  # blocks that are not the tree's
+        if region_bytes < 1 << 20:  # so that it is soon full
+            self.others = [(probe.alloc(self.arena, 40960) * 16, 40960, "filler")]
         self.twin = PlainTree()
         self.zxid = 0
         self.pinned: tuple[bytes, PlainTree] | None = None
@@ -189,7 +192,7 @@ class TreeMachine(RuleBasedStateMachine):
     @rule()
     def unpin(self) -> None:
         assert self.pinned is not None
-        check_pinned(self.arena, *self.pinned)
+        check_pinned(self.arena, *self.pinned, self.others)
         self.arena.unpin()
         self.pinned = None
 
@@ -201,21 +204,20 @@ class TreeMachine(RuleBasedStateMachine):
         if not hasattr(self, "arena"):
             return
         if self.pinned is not None:
-            check_pinned(self.arena, *self.pinned)
+            check_pinned(self.arena, *self.pinned, self.others)
         check_same(self.arena, self.twin)
-        check_tiling(self.arena)
+        check_tiling(self.arena, self.others)
 
 
-def check_pinned(arena: Arena, image: bytes, twin: PlainTree) -> None:
+def check_pinned(arena: Arena, image: bytes, twin: PlainTree, others: list[tuple[int, int, str]]) -> None:
     """The pinned pages are those of the image, and a tree of their own."""
     rebuilt = bytearray(len(image))
     for first, end in arena.pinned_ranges():
-        for page in range(first, end):
-            rebuilt[page * PAGE : (page + 1) * PAGE] = arena.pinned_page(page)
+        rebuilt[first * PAGE : end * PAGE] = arena.pinned_pages(first, end)
     assert rebuilt == image
     old = Arena.open(rebuilt, writer=True)
     check_same(old, twin)
-    check_tiling(old)
+    check_tiling(old, others)
 
 
 TestTree = TreeMachine.TestCase

@@ -262,6 +262,17 @@ def test_a_znode_nobody_may_read(story: Story) -> None:
     assert answer(story.arena, 6, b"/")[0] == -6
 
 
+def test_a_failed_create_leaves_no_acl_behind(story: Story) -> None:
+    acl = struct.pack(">ii", 1, 7) + packed(b"world") + packed(b"anyone")
+    body = packed(b"/a") + packed(b"") + acl + struct.pack(">i", 0)
+    known = story.machine.counts["acls"]
+    story.write(CREATE, body)
+    story.write(CREATE, body)  # NodeExists
+    assert story.machine.counts["acls"] == known + 1
+    story.write(DELETE, packed(b"/a") + struct.pack(">i", -1))
+    assert story.machine.counts["acls"] == known
+
+
 @pytest.mark.parametrize("perms", range(32))
 def test_each_permission_permits_its_own(story: Story, perms: int) -> None:
     acl = struct.pack(">ii", 1, perms) + packed(b"world") + packed(b"anyone")

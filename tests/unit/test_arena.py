@@ -163,7 +163,7 @@ def test_pins_are_the_writers_one_at_a_time_between_writes() -> None:
     with pytest.raises(RuntimeError):
         Arena.open(region).pin()
     with pytest.raises(IndexError):
-        arena.pinned_page(0)
+        arena.pinned_pages(0, 1)
     with pytest.raises(IndexError):
         arena.pinned_ranges()
     probe.write_begin(arena)
@@ -174,9 +174,11 @@ def test_pins_are_the_writers_one_at_a_time_between_writes() -> None:
     with pytest.raises(RuntimeError):
         arena.pin()
     assert arena.is_pinned
-    assert arena.pinned_page(0) == bytes(region[:PAGE])
-    with pytest.raises(IndexError):
-        arena.pinned_page(arena.used // PAGE + 1)
+    assert arena.pinned_pages(0, 2) == bytes(region[: 2 * PAGE])
+    last = arena.used // PAGE
+    for first, end in ((0, 0), (1, 0), (0, last + 2), (last + 1, last + 2), (0, 2**64 - 1)):
+        with pytest.raises(IndexError):
+            arena.pinned_pages(first, end)
     arena.unpin()
     arena.unpin()
     assert not arena.is_pinned

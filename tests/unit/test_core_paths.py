@@ -4,7 +4,7 @@ Method: hypothesis draws from the characters and pieces that the rules speak of;
 
 import struct
 
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fastzk._core.acl import cleaned
@@ -61,10 +61,13 @@ SCHEMES = [b"world", b"digest", b"ip", b"auth", b"x509", b"", None]
 ADDRESSES = [
     *["10.0.0.1", "10.0.0.0/8", "10.0.0.0/32", "10.0.0.0/33", "10.0.0/8", "10.0.0.256", "1.2.3.4/", "1.2.3.4/x"],
     *["1.2.3.4/0008", "01.2.3.4", "1.2.3.4/8/8", "1.2.3.4/-1", "/8"],
+    *["::", ":::", "1::", ":1", "1:", "1:2:3:4:5:6:7:8", "1:2:3:4:5:6:7::", "1:2:3:4:5:6:7:8::", "1::2::3", "12345::", "g::"],
+    *["::1.2.3.4", "::1.2.3", "1:2:3:4:5:6:1.2.3.4", "1:2:3:4:5:6:7:1.2.3.4", "1.2.3.4::", "::FFff", "1:2:3:4:5:6:7", "..."],
     *["::1", "fe80::/128", "fe80::/129", "::1\x00", "fe80::1%lo"],
 ]
 NAMES = [b"anyone", b"user:hash", b"a:b:", b":b", b"a:", b"::", b"a::b", b"", None, *map(str.encode, ADDRESSES)]
 ANY_NAME = st.one_of(st.sampled_from(NAMES), st.text("0123456789abcdef.:/%", max_size=20).map(str.encode))
+ADDRESS_PIECES = st.sampled_from([":", ":", ":", "::", "1:", "ff:", "abcd:", "12345", ".", "1.2.3.4", "0", "00", "255", "256", "g"])
 ENTRIES = st.tuples(st.integers(-1, 32), st.sampled_from(SCHEMES), ANY_NAME)
 LIKELY_ENTRIES = st.sampled_from([(31, b"world", b"anyone"), (1, b"world", b"anyone"), (2, b"digest", b"a:b")])
 
@@ -73,6 +76,13 @@ LIKELY_ENTRIES = st.sampled_from([(31, b"world", b"anyone"), (1, b"world", b"any
 @example([(31, b"world", b"anyone")] * 256)
 @example([(31, b"world", b"anyone")] * 257)
 def test_acls(acl: list[tuple[int, bytes | None, bytes | None]]) -> None:
+    assert cleaned(pack_acl(acl)) == expected(acl)
+
+
+@settings(max_examples=1000)
+@given(st.lists(ADDRESS_PIECES, max_size=10).map("".join))
+def test_addresses(address: str) -> None:
+    acl = [(1, b"ip", address.encode())]
     assert cleaned(pack_acl(acl)) == expected(acl)
 
 

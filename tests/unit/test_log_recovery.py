@@ -222,9 +222,7 @@ def test_the_bytes_are_those_of_the_document() -> None:
     end = End(0x1122, 0x5_0000_0007, 1_700_000_000_000, 0x0123456789ABCDEF)
     header = pack_header(end)
     assert header[:8].hex() == "467a536701000000"
-    assert header[16:].hex() == (
-        "2311000000000000efcdab896745230107000000050000000068e5cf8b01000000000000000000000000000000000000"
-    )
+    assert header[16:].hex() == ("2311000000000000efcdab896745230107000000050000000068e5cf8b01000000000000000000000000000000000000")
     assert unpack_header(header) == end
     mark = pack_mark(0x400, 0x0123456789ABCDEF, 96)
     assert mark[:8].hex() == "4d726b3128000000"

@@ -5,6 +5,7 @@ Method: the loop runs in this process, turn by turn; the test is the engine at t
 import os
 import socket
 import struct
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -14,10 +15,9 @@ from fastzk._core.arena import Arena
 from fastzk._core.serve import Server
 from fastzk._core.tree import format_tree
 from fastzk.config import Address
-from fastzk.node.stats import SLOT_COUNTERS
 from fastzk.transport import _loop
 from fastzk.transport._link import EngineLink, LinkError
-from fastzk.transport._loop import Loop
+from fastzk.transport._loop import SLOT_COUNTERS, Loop
 from fastzk.transport.listen import listen
 from fastzk.wire import frames
 from fastzk.wire.records import ConnectRequest
@@ -58,9 +58,15 @@ class Bench:
         self.listener = listen(Address("127.0.0.1", 0), "test")
         self.wake, self.waker = socket.socketpair()
         self.wake.setblocking(False)
-        self.stats = memoryview(bytearray(8 * SLOT_COUNTERS)).cast("Q")
+        self.stats = memoryview(bytearray(2 * 8 * SLOT_COUNTERS)).cast("Q")  # of two workers; this is the first
         self.loop = Loop(
-            self.server, self.link, listen_fd=self.listener.fileno(), wake_fd=self.wake.fileno(), router=None, stats=self.stats
+            self.server,
+            self.link,
+            listen_fd=self.listener.fileno(),
+            wake_fd=self.wake.fileno(),
+            router=None,
+            stats=self.stats,
+            place=0,
         )
         self.sequence = 1
 
@@ -132,6 +138,24 @@ def test_nobody_is_accepted_before_and_after(bench: Bench) -> None:
         with socket.create_connection(bench.listener.getsockname(), 5):
             bench.turns()
             assert bench.loop.connection_count == 1
+
+
+def test_a_new_connection_is_left_to_a_worker_with_fewer_but_not_for_long(bench: Bench) -> None:
+    bench.loop.listen(True)
+    other = SLOT_COUNTERS
+    with socket.create_connection(bench.listener.getsockname(), 5):
+        bench.turns()
+        assert bench.loop.connection_count == 1
+        bench.stats[other + _loop.STAT_NAMES.index("heartbeat_ms")] = time.monotonic_ns() // 1_000_000
+        with socket.create_connection(bench.listener.getsockname(), 5):
+            bench.turns(1)
+            assert bench.loop.connection_count == 1
+            bench.turns(20)
+            assert bench.loop.connection_count == 2
+            bench.stats[other + _loop.STAT_NAMES.index("connections")] = 2
+            with socket.create_connection(bench.listener.getsockname(), 5):
+                bench.turns(1)
+                assert bench.loop.connection_count == 3
 
 
 def test_writes_wait_for_a_leader_and_carry_the_round(bench: Bench) -> None:

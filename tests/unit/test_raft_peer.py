@@ -293,7 +293,7 @@ def test_who_needs_what_was_compacted_is_named_and_kept_quiet() -> None:
 def test_a_follower_whose_disk_was_replaced_is_filled_again() -> None:
     """It refuses what it once acknowledged; the leader sees by the probe that this is no old refusal."""
     story = script("nodes 3", "elect 1", "propose 1 3 a", "stabilize", "crash 3")
-    story.disks[3].__init__()  # type: ignore[misc]
+    story.disks[3] = RangeDisk()
     story.disks[3].hard_state = (1, 1)
     for command in ("restart 3", "lost 1 3", "tick 1", "stabilize"):
         story.run(command)

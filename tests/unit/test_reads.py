@@ -23,7 +23,7 @@ BEGINNING = 3  # entries before step 0: the session, /data, /list
 STEPS = 60_000
 KEPT = 12  # children in /list at a time
 BLOCK_ENTRIES = 256
-ROUNDS_MAX = 5  # on a busy machine the two threads seldom run at once: then once more
+ROUNDS_MAX = 10  # on a busy machine the two threads seldom run at once: then once more
 ZXIDS_WANTED = 200
 
 

@@ -23,9 +23,9 @@ def test_counters_are_summed_and_extremes_are_not(fd: int) -> None:
     writer, reader = StatsPage(fd), StatsPage(fd)
     assert set(reader.total().values()) == {0}
     for place, low in ((0, 5), (2, 3)):
-        slot = writer.claim(place)
-        for index, name in enumerate(STAT_NAMES):
-            slot[index] = low if name == "latency_ms_min" else 10 * (place + 1)
+        writer.claim(place)
+        for index, name in enumerate(STAT_NAMES, place * SLOT_COUNTERS):
+            writer.counters[index] = low if name == "latency_ms_min" else 10 * (place + 1)
     total = reader.total()
     assert total["received"] == 40
     assert (total["latency_ms_min"], total["latency_ms_max"], total["heartbeat_ms"]) == (3, 30, 30)
@@ -35,15 +35,16 @@ def test_counters_are_summed_and_extremes_are_not(fd: int) -> None:
 
 def test_a_worker_without_a_write_has_no_smallest_latency(fd: int) -> None:
     page = StatsPage(fd)
-    busy, idle = page.claim(0), page.claim(1)
-    for slot in (busy, idle):
-        slot[STAT_NAMES.index("heartbeat_ms")] = 1
-    busy[STAT_NAMES.index("latency_count")] = 1
-    busy[STAT_NAMES.index("latency_ms_min")] = 9
+    for place in (0, 1):
+        page.counters[place * SLOT_COUNTERS + STAT_NAMES.index("heartbeat_ms")] = 1
+    page.counters[STAT_NAMES.index("latency_count")] = 1
+    page.counters[STAT_NAMES.index("latency_ms_min")] = 9
     assert page.total()["latency_ms_min"] == 9
 
 
 def test_a_claimed_slot_begins_at_0(fd: int) -> None:
     page = StatsPage(fd)
-    page.claim(SLOTS - 1)[0] = 7
-    assert page.claim(SLOTS - 1).tolist() == [0] * SLOT_COUNTERS
+    first = (SLOTS - 1) * SLOT_COUNTERS
+    page.counters[first] = page.counters[first - 1] = 7
+    page.claim(SLOTS - 1)
+    assert page.counters[first - 1 : first + SLOT_COUNTERS].tolist() == [7] + [0] * SLOT_COUNTERS

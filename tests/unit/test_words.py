@@ -102,4 +102,6 @@ def test_tools_find_the_version() -> None:
     assert match is not None
     assert match.group(1) == "3.9.3"
     # As go-zookeeper reads srvr.
-    assert re.match(r"^Zookeeper version: ([A-Za-z0-9\.\-]+), built on (\d\d\d\d-\d\d-\d\d \d\d:\d\d [A-Za-z0-9:\+\-]+)", text(b"srvr"))
+    assert re.match(
+        r"^Zookeeper version: ([A-Za-z0-9\.\-]+), built on (\d\d\d\d-\d\d-\d\d \d\d:\d\d [A-Za-z0-9:\+\-]+)", text(b"srvr")
+    )

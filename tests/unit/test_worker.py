@@ -21,6 +21,7 @@ import pytest
 import zmq
 from kazoo.client import KazooClient
 
+from fastzk._core.blocks import make_entry
 from fastzk.data import ACL, OPEN_ACL_UNSAFE
 from fastzk.node.workers import READ, STANDALONE, TOUCH, WRITES, NodeStatus
 from fastzk.storage.shm import map_shared
@@ -201,16 +202,19 @@ def test_a_client_that_has_said_all_gets_its_answers(engine: TinyEngine) -> None
 
 
 def test_many_connections_come_and_go(engine: TinyEngine) -> None:
-    before = engine.stats.worker(0)["connections"]
-    clients = [RawClient(engine.tcp_address) for _ in range(500)]
-    for client in clients:
-        client.send_record(records.ConnectRequest(0, 10_000, 0, bytes(16), False).encode())
-    ids = {records.ConnectResponse.decode(client.receive_record()).session_id for client in clients}
-    assert len(ids) == 500
-    assert engine.stats.worker(0)["connections"] == before + 500
-    for client in clients:
-        client.close()
-    wait_for(lambda: engine.stats.worker(0)["connections"] <= before)
+    def count() -> int:
+        counters = engine.stats.worker(0)
+        return counters["connections"] - counters["native_connections"]
+
+    wait_for(lambda: count() == 0)
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(RawClient(engine.tcp_address)) for _ in range(500)]
+        for client in clients:
+            client.send_record(records.ConnectRequest(0, 10_000, 0, bytes(16), False).encode())
+        ids = {records.ConnectResponse.decode(client.receive_record()).session_id for client in clients}
+        assert len(ids) == 500
+        assert count() == 500
+    wait_for(lambda: count() == 0)
 
 
 def test_a_session_goes_on_over_another_connection(engine: TinyEngine) -> None:
@@ -339,10 +343,12 @@ def test_hostile_native_messages(engine: TinyEngine) -> None:
 
 def test_a_native_peer_cannot_choose_its_name(engine: TinyEngine) -> None:
     """A name that a client chose might be another client's."""
+    before = engine.stats.worker(0)["accepted"]
     with Native(engine, b"mine!") as named, Native(engine) as plain:
         named.socket.send(frames.frame(records.ConnectRequest(0, 10_000, 0, bytes(16), False).encode()))
         assert plain.connect().timeout_ms == 10_000
         assert not named.is_ready(100)
+        assert engine.stats.worker(0)["accepted"] == before + 1
 
 
 def test_a_native_client_that_is_gone_is_forgotten(engine: TinyEngine) -> None:
@@ -498,6 +504,22 @@ def test_a_worker_that_cannot_follow_its_engine_ends(own_engine: TinyEngine, har
         assert client.receive_end() == []
 
 
+def test_a_worker_that_its_engine_has_given_up_ends(own_engine: TinyEngine) -> None:
+    """Nothing comes any more, so it sees no hole; but the arena goes on without it."""
+    engine = own_engine
+    process = engine.start_worker()
+    with connected(engine) as client:
+
+        def give_up() -> None:
+            del engine.links._workers[1]
+            engine.machine.remove_worker(1)
+            engine.apply([make_entry(9)], 1)
+
+        engine.do(give_up)
+        assert process.wait(20) == 1
+        assert client.receive_end() == []
+
+
 def test_sigterm_ends_a_worker_in_good_order(own_engine: TinyEngine) -> None:
     """Clients are let go of; their sessions live on, and the next worker takes them in."""
     engine = own_engine
@@ -521,12 +543,12 @@ def test_sigterm_before_the_engine_has_answered(own_engine: TinyEngine, tmp_path
     assert process.wait(5) == 0
 
 
-def test_two_workers_share_the_ports(own_engine: TinyEngine) -> None:
-    engine = own_engine
-    for number in (1, 2):
-        engine.start_worker(number)
-    wait_for(lambda: all(engine.stats.worker(place)["turns"] for place in (0, 1)))
+def test_two_workers_share_the_ports(tmp_path: Path) -> None:
     with contextlib.ExitStack() as stack:
+        engine = stack.enter_context(TinyEngine(tmp_path, places=2))
+        for place in (0, 1):
+            engine.start_worker(place + 1, place)
+        wait_for(lambda: all(engine.stats.worker(place)["turns"] for place in (0, 1)))
         clients = [stack.enter_context(connected(engine)) for _ in range(40)]
         natives = [stack.enter_context(Native(engine)) for _ in range(40)]
         share_ports(engine, clients, natives)
@@ -537,7 +559,9 @@ def share_ports(engine: TinyEngine, clients: list[RawClient], natives: list[Nati
         native.connect()
     counts = [engine.stats.worker(place) for place in (0, 1)]
     assert sum(count["connections"] for count in counts) == 80
-    assert all(count["connections"] and count["native_connections"] for count in counts)
+    # Over TCP the workers see to it themselves; over ZeroMQ it is the kernel's choice by chance.
+    assert all(18 <= count["connections"] - count["native_connections"] <= 22 for count in counts), counts
+    assert all(count["native_connections"] >= 5 for count in counts), counts
     for client in clients:
         assert client.call(Exists("/shared", True)).err == -101
     natives[0].send(1, create("/shared"))

@@ -460,14 +460,14 @@ cdef int check_list(reader_t *r) noexcept nogil:
     cdef size_t at = 84                          # Stat, the size of the data, the data, the count of names
     cdef uint64_t total = 0
     cdef uint32_t name_size
-    cdef uint32_t i
+    cdef uint32_t _i
     if load_be32(stat + 52) != 8 or load_be32(stat + 68) != 8 or size < at:
         return WRONG_DATA
     if (cversion + count) & 1 or load_be64(stat + 60) != load_be64(stat + 8):
         return WRONG_STAT
     if load_be32(stat + 80) != count:
         return WRONG_LIST
-    for i in range(count):
+    for _i in range(count):
         if size - at < 4:
             return WRONG_LIST
         name_size = load_be32(stat + at)

@@ -15,6 +15,7 @@ Blocks are neither split nor joined.  docs/internals/arena.md tells why all this
 
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from fastzk._core.layout cimport (
     ARENA_MAGIC,
     ARENA_VERSION,
@@ -216,19 +217,25 @@ cdef class Arena:
         return self.arena.saved_count
 
     def pin(self) -> None:
-        """From now until unpin() every page as it is now can be had by pinned_page(), while writes go on."""
+        """From now until unpin() every page as it is now can be had by pinned_pages(), while writes go on."""
         arena_pin(&self.arena)
 
     def unpin(self) -> None:
         """Ends what pin() began; without a pin it does nothing."""
         arena_unpin(&self.arena)
 
-    def pinned_page(self, uint64_t page) -> bytes:
-        """A page as it was at the pin.  Raises IndexError for a page that is not part of it."""
-        cdef const char *at = arena_pinned_page(&self.arena, page)
-        if at == NULL:
-            raise IndexError(f"page {page} is not pinned")
-        return at[:PAGE]
+    def pinned_pages(self, uint64_t first, uint64_t end) -> bytes:
+        """The pages [first, end) as they were at the pin.  Raises IndexError when one is not part of it."""
+        cdef const char *page
+        cdef uint64_t at
+        cdef bytes copy
+        if first >= end or arena_pinned_page(&self.arena, end - 1) == NULL:
+            raise IndexError(f"the pages {first} to {end} are not all pinned")
+        copy = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>((end - first) * PAGE))
+        for at in range(first, end):
+            page = arena_pinned_page(&self.arena, at)
+            memcpy(PyBytes_AS_STRING(copy) + (at - first) * PAGE, page, PAGE)
+        return copy
 
     def pinned_ranges(self) -> list[tuple[int, int]]:
         """The ranges of pages, [first, end), that were in use at the pin; the others are zeros and may be left out."""
@@ -309,13 +316,11 @@ cdef ref_t arena_alloc(arena_t *a, uint64_t size) noexcept nogil:
     if ref:
         offset = <uint64_t>ref * GRANULE
         FZ_ASSERT(offset >= a.heap_offset and offset + size <= header.used)
-        arena_barrier(a, offset, size)
         header.free_blocks[number] = (<ref_t *>(a.base + offset))[0]
         return ref
     offset = header.used
     if size > a.capacity - offset:
         return 0
-    arena_barrier(a, offset, size)               # it may begin on the last pinned page
     header.used = offset + size
     return <ref_t>(offset // GRANULE)
 
@@ -338,7 +343,7 @@ cdef int arena_pin(arena_t *a) except -1:
     """Raises RuntimeError when the arena is pinned already, is not the writer's, or a write is going on."""
     if a.saved_pages != NULL or not a.is_writer or a.header.sequence & 1:
         raise RuntimeError("an arena is pinned by its writer, once at a time and between writes")
-    a.pinned_used = page_up(a.header.used)       # so that blocks given out later on the last page are noticed too
+    a.pinned_used = page_up(a.header.used)       # a block given out later may begin on the last page
     a.saved_count = 0
     a.saved_pages = <char **>calloc(a.pinned_used // PAGE, sizeof(char *))
     if a.saved_pages == NULL:

@@ -63,7 +63,7 @@ cdef const entry_t *entry_see(const char *at, const char *end) noexcept nogil:
     cdef size_t used
     if end - at < <Py_ssize_t>sizeof(entry_t) or entry.size > <size_t>(end - at):
         return NULL
-    if entry.body_size > entry.size or entry.size != padded8(sizeof(entry_t) + <size_t>entry.body_size):
+    if entry.size != padded8(sizeof(entry_t) + <size_t>entry.body_size):
         return NULL
     used = sizeof(entry_t) + entry.body_size
     while used < entry.size:

@@ -21,9 +21,7 @@ def describe(result: Result) -> str:
         if values:
             lines.append(f"{name:>12}: " + "  ".join(f"{label} {value:,.0f} us" for label, value in values.items()))
     if not result.is_clean:
-        lines.append(
-            f"worthless: {result.errors} errors (first: {result.first_error}), {result.disorders} replies out of order"
-        )
+        lines.append(f"worthless: {result.errors} errors (first: {result.first_error}), {result.disorders} replies out of order")
     return "\n".join(lines)
 
 

@@ -30,6 +30,37 @@ Exit status: 0 ended by SIGTERM or SIGINT; 1 a failure, told on stderr; 2 a mist
 
 def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
     """The configuration that the options ask for.  Raises ConfigError; argparse itself exits with status 2."""
+    options = _parser().parse_args(arguments)
+    node_id = check_node_id(options.id, "--id")
+    allowed = sorted(os.sched_getaffinity(0))
+    cpus = parse_cpus(options.cpus) if options.cpus else tuple(allowed)
+    if missing := [cpu for cpu in cpus if cpu not in allowed]:
+        raise ConfigError(f"--cpus {options.cpus!r}: core {missing[0]} is not among those this process may use ({_spans(allowed)})")
+    workers = options.workers or max(1, min(len(cpus) - 1, 8))
+    if not 1 <= workers <= limits.WORKERS_MAX:
+        raise ConfigError(f"--workers {workers}: must be from 1 to {limits.WORKERS_MAX}")
+    if not 100 <= options.tick_time <= 60_000:
+        raise ConfigError(f"--tick-time {options.tick_time}: must be from 100 to 60000 milliseconds")
+    zk, native = parse_listen(options.zk, "--zk"), parse_listen(options.native, "--native")
+    peers = parse_peers(options.peers, node_id)
+    for name, address in [("--native", native), *(("--peers", peer) for peer in peers.values() if peer == peers[node_id])]:
+        if address == zk or (name == "--peers" and address == native):
+            raise ConfigError(f"{name} {address}: the same address is given to two listeners")
+    return NodeConfig(
+        node_id=node_id,
+        peers=peers,
+        zk=zk,
+        native=native,
+        data_dir=Path(options.data_dir or f"data/{node_id}"),
+        workers=workers,
+        cpus=cpus,
+        log_level=options.log_level,
+        tick_time_ms=options.tick_time,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    """The options, as `--help` tells them."""
     parser = argparse.ArgumentParser(
         prog="fastzk-node",
         description="One node of a fastzk ensemble: ZooKeeper's data model and guarantees.",
@@ -84,34 +115,7 @@ def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
         help="what goes to stderr (default %(default)s)",
     )
     option("--version", action="version", version=f"fastzk-node {VERSION}")
-    options = parser.parse_args(arguments)
-
-    node_id = check_node_id(options.id, "--id")
-    allowed = sorted(os.sched_getaffinity(0))
-    cpus = parse_cpus(options.cpus) if options.cpus else tuple(allowed)
-    if missing := [cpu for cpu in cpus if cpu not in allowed]:
-        raise ConfigError(f"--cpus {options.cpus!r}: core {missing[0]} is not among those this process may use ({_spans(allowed)})")
-    workers = options.workers or max(1, min(len(cpus) - 1, 8))
-    if not 1 <= workers <= limits.WORKERS_MAX:
-        raise ConfigError(f"--workers {workers}: must be from 1 to {limits.WORKERS_MAX}")
-    if not 100 <= options.tick_time <= 60_000:
-        raise ConfigError(f"--tick-time {options.tick_time}: must be from 100 to 60000 milliseconds")
-    zk, native = parse_listen(options.zk, "--zk"), parse_listen(options.native, "--native")
-    peers = parse_peers(options.peers, node_id)
-    for name, address in [("--native", native), *(("--peers", peer) for peer in peers.values() if peer == peers[node_id])]:
-        if address == zk or (name == "--peers" and address == native):
-            raise ConfigError(f"{name} {address}: the same address is given to two listeners")
-    return NodeConfig(
-        node_id=node_id,
-        peers=peers,
-        zk=zk,
-        native=native,
-        data_dir=Path(options.data_dir or f"data/{node_id}"),
-        workers=workers,
-        cpus=cpus,
-        log_level=options.log_level,
-        tick_time_ms=options.tick_time,
-    )
+    return parser
 
 
 def _spans(cpus: Sequence[int]) -> str:

@@ -13,13 +13,10 @@ import mmap
 
 from fastzk import limits
 from fastzk.storage.shm import map_shared
-from fastzk.transport._loop import STAT_NAMES
+from fastzk.transport._loop import SLOT_COUNTERS, STAT_NAMES
 
-SLOT_COUNTERS = 64  # 512 bytes: eight cache lines, and room for more counters
-SLOTS = limits.WORKERS_MAX
+SLOTS = limits.WORKERS_MAX  # of SLOT_COUNTERS each: 512 bytes
 STATS_BYTES = -(-SLOTS * SLOT_COUNTERS * 8 // mmap.PAGESIZE) * mmap.PAGESIZE
-
-assert len(STAT_NAMES) <= SLOT_COUNTERS
 
 # How the counters of several workers become the node's; all others are added up.
 _MAXIMA = frozenset({"latency_ms_max", "heartbeat_ms"})
@@ -29,20 +26,18 @@ class StatsPage:
     """One process's view of the page.  Raises OSError when it cannot be mapped."""
 
     def __init__(self, fd: int) -> None:
-        self._counters = memoryview(map_shared(fd, STATS_BYTES, is_writable=True)).cast("Q")
+        self.counters = memoryview(map_shared(fd, STATS_BYTES, is_writable=True)).cast("Q")
 
-    def claim(self, place: int) -> memoryview:
-        """The slot of the worker at this place, all zero; for the worker itself."""
+    def claim(self, place: int) -> None:
+        """Sets the slot of the worker at this place to zero; for the worker itself."""
         assert 0 <= place < SLOTS, f"place {place} of {SLOTS}"
-        slot = self._counters[place * SLOT_COUNTERS : (place + 1) * SLOT_COUNTERS]
-        for index in range(SLOT_COUNTERS):
-            slot[index] = 0
-        return slot
+        for index in range(place * SLOT_COUNTERS, (place + 1) * SLOT_COUNTERS):
+            self.counters[index] = 0
 
     def worker(self, place: int) -> dict[str, int]:
         """The counters of one worker."""
         start = place * SLOT_COUNTERS
-        return dict(zip(STAT_NAMES, self._counters[start : start + len(STAT_NAMES)].tolist(), strict=True))
+        return dict(zip(STAT_NAMES, self.counters[start : start + len(STAT_NAMES)].tolist(), strict=True))
 
     def total(self) -> dict[str, int]:
         """The node's counters: sums, but the largest of what is a maximum and the smallest latency that was measured."""

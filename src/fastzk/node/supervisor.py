@@ -31,7 +31,7 @@ from fastzk.storage.identity import DataDirectory, IdentityError
 from fastzk.storage.log import LogDamaged, LogFailed
 from fastzk.storage.shm import create_shared, reopen_read_only
 from fastzk.storage.vote import VoteDamaged
-from fastzk.transport.listen import listen
+from fastzk.transport.listen import listen, listen_group
 
 # A worker that ends sooner than this after its start is started anew only after the back-off.
 STEADY_S = 5.0
@@ -61,9 +61,10 @@ class Supervisor:
         self._pid = os.getpid()
         self._directory = DataDirectory.claim(str(config.data_dir), config.node_id)
         self._listeners: dict[str, socket.socket] = {}
+        self._natives: list[socket.socket] = []  # one for each place of a worker
         try:
             self._listen("zk", config.zk, "--zk")
-            self._listen("native", config.native, "--native")
+            self._natives = listen_group(config.native, "--native", config.workers)
             if config.peers:
                 self._listen("ensemble", config.peers[config.node_id], f"--peers: node {config.node_id}:")
         except ConfigError:
@@ -118,7 +119,7 @@ class Supervisor:
         self._listeners[name] = listen(address, option)
 
     def _close_listeners(self) -> None:
-        for listener in self._listeners.values():
+        for listener in (*self._listeners.values(), *self._natives):
             listener.close()
 
     def _make_run_directory(self) -> str:
@@ -179,7 +180,7 @@ class Supervisor:
                 node_id=config.node_id,
                 worker=number,
                 tcp_fd=self._listeners["zk"].fileno(),
-                native_fd=self._listeners["native"].fileno(),
+                native_fd=self._natives[place].fileno(),
                 native_address=f"tcp://{config.native}",
                 engine_address=self._worker_address,
                 arena_fd=self._arena_fd_read_only,

@@ -47,6 +47,8 @@ ENTROPY_BYTES = 64 << 10
 CLIENT_MESSAGES_MAX = 64
 # One message of a client: what a client sends at once, and one request more.
 CLIENT_MESSAGE_BYTES_MAX = 4 * limits.FRAME_BYTES_MAX
+# How often in a row, once a second, nothing may have been heard of what is applied already.
+LAG_CHECKS_MAX = 5
 # How long clients get to take their last bytes when the worker ends.
 END_MS = 500
 
@@ -60,7 +62,7 @@ class WorkerConfig:
     node_id: int
     worker: int  # its number, never used before in this life of the engine
     tcp_fd: int  # listening, non-blocking, shared by all workers of the node; for ZooKeeper's protocol
-    native_fd: int  # the same for ZeroMQ
+    native_fd: int  # the same for ZeroMQ, this worker's alone: one of a group on the same port
     native_address: str  # what native_fd listens on, for people
     engine_address: str  # ipc://...
     arena_fd: int  # may be read only
@@ -98,6 +100,9 @@ class Worker:
         self._router: zmq.Socket[bytes] | None = None
         # Ids of sessions heard of that the engine has not been told of yet.
         self._touched = b""
+        # Where the stream of commits stood at the last check, and how often it has stood there though more was applied.
+        self._checked_zxid = 0
+        self._lag_checks = 0
         # As the engine has said last.
         self._status: tuple[int, int, int, int, bool] | None = None
         self._server: Server
@@ -175,17 +180,19 @@ class Worker:
             sent_sequence=1,
             heard_sequence=1,
         )
+        self._stats.claim(config.stats_slot)
         self._loop = _loop.Loop(
             self._server,
             self._link,
             listen_fd=config.tcp_fd,
             wake_fd=self._wake.fileno(),
             router=self._router,
-            stats=self._stats.claim(config.stats_slot),
+            stats=self._stats.counters,
+            place=config.stats_slot,
         )
 
     def _open_router(self) -> zmq.Socket[bytes]:
-        """The socket for ZeroMQ's clients, over the listening descriptor that all workers share."""
+        """The socket for ZeroMQ's clients, over a listening descriptor of its own on the port of all workers."""
         # libzmq numbers its peers from rand(), which nobody seeds: a peer that knew the numbers could take another's.
         ctypes.CDLL(None).srand(int.from_bytes(os.urandom(4), "little"))
         router = self._context.socket(zmq.ROUTER)
@@ -219,6 +226,7 @@ class Worker:
             if _monotonic_ms() >= second_ms:
                 second_ms = _monotonic_ms() + 1000
                 self._touch()
+                self._check_lag()
                 loop.second()
         self._end()
 
@@ -247,6 +255,17 @@ class Worker:
         if self._touched and self._link.tell(TOUCH, len(self._touched) // 8, self._touched):
             self._touched = b""
 
+    def _check_lag(self) -> None:
+        """Raises LinkError when the engine has given this worker up: nothing comes any more, so no hole would be seen.
+
+        Checks are counted, not time: a worker that was stopped has yet to hear what came meanwhile."""
+        handled = self._server.handled_zxid
+        is_behind = self._arena.applied_zxid > handled
+        self._lag_checks = self._lag_checks + 1 if is_behind and handled == self._checked_zxid else 0
+        self._checked_zxid = handled
+        if self._lag_checks >= LAG_CHECKS_MAX:
+            raise LinkError(f"the engine applied {self._arena.applied_zxid:#x} and has said nothing since {handled:#x}")
+
     def _end(self) -> None:
         """Lets go of all clients, who find another worker or node."""
         self._loop.listen(False)
@@ -271,11 +290,11 @@ class Worker:
     # --- four-letter words
 
     def _answer_words(self) -> None:
-        self._loop.hurry()  # the counters are to be of now
         asked = self._server.words()
         facts = self._facts(has_clients=any(word == b"stat" for _, word in asked))
         for slot, word in asked:
             self._server.answer_word(slot, words.answer(word, facts))
+        self._loop.hurry()
 
     def _facts(self, has_clients: bool) -> words.NodeFacts:
         arena = self._arena.counters()

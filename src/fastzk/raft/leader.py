@@ -20,9 +20,7 @@ Outbox = list[tuple[int, Message]]
 class Leader:
     """The reign of one leader over one epoch."""
 
-    def __init__(
-        self, node_id: int, epoch: int, quorum: Quorum, others: Sequence[int], log: RaftLog, limits: Limits
-    ) -> None:
+    def __init__(self, node_id: int, epoch: int, quorum: Quorum, others: Sequence[int], log: RaftLog, limits: Limits) -> None:
         self._node_id = node_id
         self._quorum = quorum
         self._log = log

@@ -22,7 +22,7 @@ never more.  Committed ranges may be applied before this node's own disk has the
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from random import Random
+from typing import Protocol
 
 from fastzk.raft.leader import Leader, Outbox
 from fastzk.raft.log import LogReader, RaftLog
@@ -49,6 +49,7 @@ __all__ = [
     "Append",
     "AppendReply",
     "Busy",
+    "Chance",
     "EpochFull",
     "Limits",
     "LogReader",
@@ -75,6 +76,13 @@ class Busy(Exception):  # noqa: N818
 
 class EpochFull(Exception):  # noqa: N818
     """The epoch has no zxids left.  The leader has stepped down and asks for the next epoch; nothing was proposed."""
+
+
+class Chance(Protocol):
+    """Where a peer's election timeouts get their randomness; a random.Random will do."""
+
+    def randrange(self, stop: int, /) -> int:
+        """A number from 0 to stop - 1."""
 
 
 class Role(Enum):
@@ -124,7 +132,7 @@ class Peer:
         log: LogReader,
         epoch: int,
         vote: int | None,
-        random: Random,
+        random: Chance,
         observers: Sequence[int] = (),
         election_ticks: int = 10,
         heartbeat_ticks: int = 1,
@@ -210,6 +218,12 @@ class Peer:
     def is_busy(self) -> bool:
         """Whether propose() would raise Busy."""
         return self._leader is not None and self._leader.is_busy
+
+    def matched(self) -> dict[int, int]:
+        """Of each other node the highest index that is known to be on its disk; empty unless this peer leads."""
+        if self._leader is None:
+            return {}
+        return {other: progress.match_index for other, progress in self._leader.progress.items()}
 
     def behind(self) -> tuple[int, ...]:
         """The peers that need what the leader's log no longer holds: each waits for a snapshot."""
@@ -448,9 +462,7 @@ class Peer:
             self._follow(message.epoch, message.sender)
         if not self._holds(message.previous_index, message.previous_epoch):
             hint_index, hint_epoch = self._log.last_not_above(message.previous_index, message.previous_epoch)
-            refusal = AppendReply(
-                self.node_id, self.epoch, True, message.previous_index, hint_index, hint_epoch, message.probe
-            )
+            refusal = AppendReply(self.node_id, self.epoch, True, message.previous_index, hint_index, hint_epoch, message.probe)
             self._outbox.append((message.sender, refusal))
             return
         self._heard_probe = max(self._heard_probe, message.probe)

@@ -94,9 +94,7 @@ class DataDirectory:
         """First use."""
         strange = sorted(set(os.listdir(self.path)) - _BEGINNINGS)
         if strange:
-            raise IdentityError(
-                f"{self.path}: is neither empty nor a data directory of fastzk: it holds {strange[0]!r}"
-            )
+            raise IdentityError(f"{self.path}: is neither empty nor a data directory of fastzk: it holds {strange[0]!r}")
         disk = RealDisk()
         if not os.path.lexists(self.log_path):
             disk.make_dir(self.log_path)

@@ -10,7 +10,7 @@ against it.
 import zlib
 from collections.abc import Mapping
 
-from fastzk.raft.peer import AppendReply, Message, Peer, Range, Vote, VoteReply
+from fastzk.raft.peer import AppendReply, Message, Peer, Range, Role, Vote, VoteReply
 from fastzk.testing.range_disk import RangeDisk
 
 
@@ -39,6 +39,7 @@ class RaftChecker:
         # Who leads each epoch, and the epoch of every index of its log when it won; what it adds is of its own epoch.
         self._leaders: dict[int, int] = {}
         self._leader_logs: dict[int, list[int]] = {}
+        self._committed_at_election: dict[int, int] = {}
         # What each node has delivered since its start; the highest epoch it was ever seen in; whom it voted for.
         self._delivered: dict[int, int] = {}
         self._epochs: dict[int, int] = {}
@@ -80,6 +81,7 @@ class RaftChecker:
         ensure(first == node_id, "election safety", f"nodes {first} and {node_id} both lead epoch {peer.epoch}")
         ensure(peer.epoch not in self._leader_logs, "election safety", f"epoch {peer.epoch} is led twice")
         self._leader_logs[peer.epoch] = [peer.epoch_at(index) or 0 for index in range(peer.last_index + 1)]
+        self._committed_at_election[peer.epoch] = peer.committed_index
         for entries, epoch in zip(reversed(self.committed), reversed(self._commit_epochs), strict=True):
             # A delayed election may end after a later epoch has begun; that leader owes nothing to the later one.
             if epoch < peer.epoch:
@@ -88,7 +90,7 @@ class RaftChecker:
                 ensure(found == entries.epoch, "leader completeness", what)
                 break
 
-    def on_committed(self, node_id: int, epoch: int, entries: Range) -> None:
+    def on_committed(self, node_id: int, peer: Peer, entries: Range) -> None:
         """A node gives out a range to be applied: in order, once, and the same as everybody (Z3)."""
         delivered = self._delivered[node_id]
         what = f"node {node_id} delivers {entries.first_index}..{entries.last_index} of {entries.epoch}"
@@ -102,13 +104,17 @@ class RaftChecker:
         if self.committed:
             last = self.committed[-1]
             ensure(entries.first_index == last.last_index + 1, "Z3", f"{what}, canonical ends at {last.last_index}")
-            ensure(
-                entries.first_zxid > last.last_zxid, "Z1", f"{what}: {entries.first_zxid:#x} after {last.last_zxid:#x}"
-            )
+            ensure(entries.first_zxid > last.last_zxid, "Z1", f"{what}: {entries.first_zxid:#x} after {last.last_zxid:#x}")
         holders = [other for other, disk in self._voter_disks.items() if disk.range_at(entries.last_index) == entries]
         ensure(len(holders) >= self._quorum_size, "Z2", f"{what}, only the disks of {holders} hold it")
         self.committed.append(entries)
-        self._commit_epochs.append(epoch)
+        self._commit_epochs.append(peer.epoch)
+        if peer.role is Role.LEADER and entries.last_index > self._committed_at_election[peer.epoch]:
+            # It committed this by counting, so a quorum holds a range of its own epoch (Raft 5.4.2).
+            holders = [other for other, disk in self._voter_disks.items() if (disk.epoch_at(disk.last_index) or 0) >= peer.epoch]
+            ensure(
+                len(holders) >= self._quorum_size, "5.4.2", f"{what} in {peer.epoch}; of that epoch only {holders} hold anything"
+            )
         self._canonical[entries.last_index] = identity
 
     def on_acknowledged(self, entries: Range) -> None:
@@ -128,14 +134,19 @@ class RaftChecker:
         held, claimed = disk.epoch_at(peer.synced_index), peer.epoch_at(peer.synced_index)
         what = f"node {node_id} counts {peer.synced_index} of {claimed} as synced, its disk has {held}"
         ensure(held == claimed, "Z4", what)
+        for other, index in peer.matched().items():
+            # A node that has gone on to a later epoch may have cut what it had acknowledged in this one.
+            if self._disks[other].hard_state[0] == peer.epoch:
+                held, claimed = self._disks[other].epoch_at(index), peer.epoch_at(index)
+                ensure(
+                    held == claimed, "Z2", f"leader {node_id} counts {index} of {claimed} as synced on {other}, which has {held}"
+                )
 
     def on_end(self, disks: Mapping[int, RangeDisk]) -> None:
         """After the ensemble was healed: every disk holds the canonical history, and so every acknowledged proposal."""
         for node_id, disk in disks.items():
             held = tuple(entries for entries in disk.ranges() if entries.last_index <= self.committed_index)
-            ensure(
-                held == tuple(self.committed), "Z3", f"the disk of node {node_id} differs from the canonical history"
-            )
+            ensure(held == tuple(self.committed), "Z3", f"the disk of node {node_id} differs from the canonical history")
         for last_index, checksum in self._acknowledged.items():
             ensure(self._canonical[last_index][3] == checksum, "acknowledged", f"{last_index} is lost")
 
@@ -147,7 +158,5 @@ class RaftChecker:
         log = self._leader_logs[reply.epoch]
         expected = log[reply.index] if reply.index < len(log) else reply.epoch
         held = disk.epoch_at(reply.index)
-        what = (
-            f"node {sender} acknowledges {reply.index} in epoch {reply.epoch}: disk has {held}, leader has {expected}"
-        )
+        what = f"node {sender} acknowledges {reply.index} in epoch {reply.epoch}: disk has {held}, leader has {expected}"
         ensure(held == expected, "Z2", what)

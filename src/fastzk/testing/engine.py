@@ -29,7 +29,7 @@ from fastzk.node.stats import STATS_BYTES, StatsPage
 from fastzk.node.worker import WorkerConfig, run_worker
 from fastzk.node.workers import READ, STANDALONE, TOUCH, WRITES, NodeStatus, WorkerLinks
 from fastzk.storage.shm import create_shared, map_shared, reopen_read_only
-from fastzk.transport.listen import listen
+from fastzk.transport.listen import listen, listen_group
 
 ARENA_BYTES = 1 << 30
 _WORKER = "import sys, json; from fastzk.testing.engine import worker_main; worker_main(json.loads(sys.argv[1]))"
@@ -40,12 +40,12 @@ class TinyEngine:
 
     What a test does to it goes through do(), which runs a function in the engine's thread and waits for it."""
 
-    def __init__(self, directory: Path, *, tick_time_ms: int = 2000) -> None:
+    def __init__(self, directory: Path, *, places: int = 1, tick_time_ms: int = 2000) -> None:
         self.tick_time_ms = tick_time_ms
         self.tcp = listen(Address("127.0.0.1", 0), "test")
-        self.native = listen(Address("127.0.0.1", 0), "test")
+        self.natives = listen_group(Address("127.0.0.1", 0), "test", places)
         self.tcp_address: tuple[str, int] = self.tcp.getsockname()
-        self.native_address = "tcp://{}:{}".format(*self.native.getsockname())
+        self.native_address = "tcp://{}:{}".format(*self.natives[0].getsockname())
         self.address = f"ipc://{directory}/engine"
         self.arena_fd = create_shared("test-arena", ARENA_BYTES)
         self.stats_fd = create_shared("test-stats", STATS_BYTES)
@@ -86,21 +86,22 @@ class TinyEngine:
         for fd in (self.arena_fd, self._read_only_fd, self.stats_fd, self._wake_fd):
             os.close(fd)
         self.tcp.close()
-        self.native.close()
+        for native in self.natives:
+            native.close()
 
-    def start_worker(self, number: int = 1) -> subprocess.Popen[bytes]:
-        """A worker process, at place `number` - 1 of the stats page."""
+    def start_worker(self, number: int = 1, place: int = 0) -> subprocess.Popen[bytes]:
+        """A worker process, at one of the places; number: never used before."""
         config = WorkerConfig(
             node_id=1,
             worker=number,
             tcp_fd=self.tcp.fileno(),
-            native_fd=self.native.fileno(),
+            native_fd=self.natives[place].fileno(),
             native_address=self.native_address,
             engine_address=self.address,
             arena_fd=self._read_only_fd,
             arena_size=ARENA_BYTES,
             stats_fd=self.stats_fd,
-            stats_slot=number - 1,
+            stats_slot=place,
             tick_time_ms=self.tick_time_ms,
             timeout_min_ms=2 * self.tick_time_ms,
             timeout_max_ms=20 * self.tick_time_ms,

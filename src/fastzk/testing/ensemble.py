@@ -125,9 +125,7 @@ def node_command() -> list[str]:
 class Node:
     """One fastzk-node: where it is, and the means to start it and to end it in every way."""
 
-    def __init__(
-        self, number: int, zk: Address, native: Address, peers: str, home: Path, options: Sequence[str]
-    ) -> None:
+    def __init__(self, number: int, zk: Address, native: Address, peers: str, home: Path, options: Sequence[str]) -> None:
         self.number = number
         self.zk = zk
         self.native = native
@@ -159,9 +157,7 @@ class Node:
         assert not self.is_running, f"node {self.number} runs already"
         self.home.mkdir(parents=True, exist_ok=True)
         with self.log_path.open("ab") as log:
-            self.process = subprocess.Popen(
-                self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-            )
+            self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
 
     def pids(self) -> list[int]:
         """Its live processes, the supervisor first while there is one."""
@@ -242,9 +238,7 @@ class Ensemble:
         addresses = [(LOOPBACK, port) for port in ports]
         self.peers = addresses[2 * size :]
         listed = ",".join(f"{n}={host}:{port}" for n, (host, port) in enumerate(self.peers, 1)) if size > 1 else ""
-        self.nodes = [
-            Node(n + 1, addresses[n], addresses[size + n], listed, self.home / str(n + 1), options) for n in range(size)
-        ]
+        self.nodes = [Node(n + 1, addresses[n], addresses[size + n], listed, self.home / str(n + 1), options) for n in range(size)]
 
     def __enter__(self) -> Self:
         try:
@@ -256,9 +250,7 @@ class Ensemble:
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for node in self.nodes:
             if node.process is not None:
                 node.kill9()

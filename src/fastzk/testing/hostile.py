@@ -100,9 +100,7 @@ def fixed_frames() -> Iterator[Input]:
     yield Input("HTTP", HTTP, is_refused=True)
     yield Input("TLS", TLS_HELLO + b"x" * 200, is_refused=True)
     yield Input("unknown word", b"kill", is_refused=True)
-    yield Input(
-        "connect with a password of 2^31-1 bytes", frame(CONNECT[4:28] + struct.pack(">i", 2**31 - 1) + b"x" * 16)
-    )
+    yield Input("connect with a password of 2^31-1 bytes", frame(CONNECT[4:28] + struct.pack(">i", 2**31 - 1) + b"x" * 16))
 
 
 def truncations(data: bytes, name: str) -> Iterator[Input]:
@@ -191,9 +189,7 @@ def ensemble_inputs(generator: random.Random) -> Iterator[Input]:
         yield below
         noise = generator.randbytes(generator.choice((0, 1, 24, 26, 64, 300)))
         yield Input(f"message of noise {noise[:20].hex()}", handshake + message(noise))
-        yield Input(
-            f"a stranger's noise {noise[:20].hex()}", handshake + message(link_head(9, generator), noise, noise)
-        )
+        yield Input(f"a stranger's noise {noise[:20].hex()}", handshake + message(link_head(9, generator), noise, noise))
         yield Input("many parts", handshake + message(*[noise[:8]] * generator.randrange(2, 40)))
 
 

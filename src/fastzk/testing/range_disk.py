@@ -86,10 +86,10 @@ class RangeDisk:
 
     # What the world does and sees.
 
-    def crash(self, random: Random) -> int:
-        """Loses all unsynced work but a prefix; returns how many orders were lost."""
+    def crash(self, random: Random | None) -> int:
+        """Loses all unsynced work but a random prefix, or all of it without random; returns how many orders were lost."""
         unsynced = [*self._group, *self._waiting]
-        kept = random.choice((0, len(unsynced), random.randint(0, len(unsynced))))
+        kept = 0 if random is None else random.choice((0, len(unsynced), random.randint(0, len(unsynced))))
         for order in unsynced[:kept]:
             self._perform(order)
         self._group = []
@@ -111,9 +111,7 @@ class RangeDisk:
         what, _ = order
         if isinstance(what, Range):
             last_zxid = self._durable[-1].last_zxid if self._durable else -1
-            assert what.first_index == self.last_index + 1, (
-                f"log: {what.first_index} is written after {self.last_index}"
-            )
+            assert what.first_index == self.last_index + 1, f"log: {what.first_index} is written after {self.last_index}"
             assert what.first_zxid > last_zxid, f"Z1: {what.first_zxid:#x} is logged after {last_zxid:#x}"
             self._durable.append(what)
             self._firsts.append(what.first_index)

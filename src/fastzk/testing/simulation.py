@@ -64,6 +64,8 @@ class World:
     partition: float
     hole: float
     reset: float
+    # The longest time that a node is down or still, or a link is cut.
+    outage_us: int
     # Chance that something befalls a candidate or a new leader: what it could not finish is what hurts later.
     ambush: float
     # Chance that a turn is cut short by a crash, and that the end of a node's link is noticed.
@@ -113,6 +115,7 @@ def draw_world(random: Random) -> World:
         partition=maybe(0.3, 3.0),
         hole=maybe(0.5, 10.0),
         reset=maybe(0.5, 5.0),
+        outage_us=random.choice((100_000, 900_000)),
         ambush=maybe(0.1, 0.9),
         turn_crash=maybe(0.0005, 0.01, 0.4),
         notice=random.choice((0.0, 0.5, 1.0)),
@@ -122,8 +125,10 @@ def draw_world(random: Random) -> World:
 
 def _feuding(world: World, random: Random) -> World:
     """A world of many short reigns, each of which leaves something half done: where histories part most often."""
+    network = replace(world.network, delay_us=random.choice((1_000, 5_000)), loss=0.0, late_us=50_000)
     return replace(
         world,
+        network=network,
         voters=random.choice((3, 3, 5)),
         limits=replace(world.limits, append_bytes_max=1, inflight_count_max=random.choice((1, 1024))),
         election_ticks=3,
@@ -133,6 +138,7 @@ def _feuding(world: World, random: Random) -> World:
         proposals_per_second=100,
         crash=world.crash / 2,
         crash_all=0.0,
+        outage_us=80_000,
         ambush=random.uniform(0.7, 1.0),
     )
 
@@ -191,9 +197,7 @@ class Simulation:
         except Exception as error:
             tail = "\n".join(self.trace.last_lines)
             replay = f"python tools/sim.py --seed {self.seed} --trace"
-            raise SimulationFailed(
-                f"seed {self.seed}: {type(error).__name__}: {error}\n{tail}\nreplay: {replay}"
-            ) from error
+            raise SimulationFailed(f"seed {self.seed}: {type(error).__name__}: {error}\n{tail}\nreplay: {replay}") from error
         self.trace.line(f"end after {self.heap.count} events, committed {self.checker.committed_index}")
         return self.trace.digest()
 
@@ -276,7 +280,7 @@ class Simulation:
         if self._is_healed:
             self._start(node)
         else:
-            self.heap.after(self._faults.choice((1_000, 100_000, 700_000)), self._start, node)
+            self.heap.after(self._outage_us(), self._start, node)
 
     def _tick(self, node: SimNode, incarnation: int, period_us: int) -> None:
         if node.peer is None or node.incarnation != incarnation:
@@ -312,9 +316,7 @@ class Simulation:
     def _obey(self, node: SimNode, peer: Peer, ready: Ready) -> None:
         """Does what a Ready says, in its order; a crash may come before each step."""
         if ready.soft is not None:
-            self.trace.line(
-                f"{node.node_id} is {ready.soft.role.value} in {ready.soft.epoch} of {ready.soft.leader_id}"
-            )
+            self.trace.line(f"{node.node_id} is {ready.soft.role.value} in {ready.soft.epoch} of {ready.soft.leader_id}")
         if ready.hard_state is not None:
             if self._crashes_here(node):
                 return
@@ -346,7 +348,7 @@ class Simulation:
 
     def _apply(self, node: SimNode, peer: Peer, entries: Range) -> None:
         self.trace.line(f"{node.node_id} applies {short(entries)}")
-        self.checker.on_committed(node.node_id, peer.epoch, entries)
+        self.checker.on_committed(node.node_id, peer, entries)
         proposed = node.proposed.pop(entries.last_index, None)
         if proposed is not None and proposed.epoch == entries.epoch:
             self.checker.on_acknowledged(proposed)
@@ -451,6 +453,9 @@ class Simulation:
                 happens()
         self._plan_fault()
 
+    def _outage_us(self) -> int:
+        return self._faults.randint(1_000, self._faults.choice((10_000, self.world.outage_us)))
+
     def _any_node(self) -> SimNode:
         return self.nodes[self._faults.randint(1, len(self.nodes))]
 
@@ -467,7 +472,7 @@ class Simulation:
         self._pause(self._any_node())
 
     def _pause(self, node: SimNode) -> None:
-        node.resumes_us = self.heap.now_us + self._faults.choice((5_000, 120_000, 600_000))
+        node.resumes_us = self.heap.now_us + self._outage_us()
         self.trace.line(f"{node.node_id} stands still until {node.resumes_us}")
 
     def _partition(self) -> None:
@@ -476,7 +481,7 @@ class Simulation:
 
     def _maybe_ambush(self, node: SimNode) -> None:
         if not self._is_healed and self._faults.random() < self.world.ambush:
-            self.heap.after(self._faults.choice((0, 500, 5_000, 50_000)), self._ambush, node)
+            self.heap.after(self._faults.choice((0, self._faults.randint(0, 30_000))), self._ambush, node)
 
     def _ambush(self, node: SimNode) -> None:
         """The node crashes, stands still, or is left alone or with one other."""
@@ -501,7 +506,7 @@ class Simulation:
                         self.network.cut(inner, outer)
                     if ways != "out":
                         self.network.cut(outer, inner)
-        self.heap.after(self._faults.choice((20_000, 100_000, 250_000, 900_000)), self.network.mend)
+        self.heap.after(self._outage_us(), self.network.mend)
 
     def _make_hole(self) -> None:
         first, second = self._any_node().node_id, self._any_node().node_id
@@ -528,11 +533,7 @@ def short(what: Message | Range) -> str:
         after = f"after {what.previous_index}@{what.previous_epoch}"
         return f"Append {what.sender} e{what.epoch} {after} committed {what.committed_index} #{what.probe} [{ranges}]"
     if isinstance(what, AppendReply):
-        verdict = (
-            f"refuses {what.index}, hint {what.hint_index}@{what.hint_epoch}"
-            if what.is_rejected
-            else f"has {what.index}"
-        )
+        verdict = f"refuses {what.index}, hint {what.hint_index}@{what.hint_epoch}" if what.is_rejected else f"has {what.index}"
         return f"AppendReply {what.sender} e{what.epoch} {verdict} #{what.probe}"
     kind = "pre-vote" if what.is_pre else "vote"
     if isinstance(what, Vote):

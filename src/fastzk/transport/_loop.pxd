@@ -30,6 +30,8 @@ cdef enum:
     # Other limits.
     LINK_BYTES_MAX = 1 << 20    # of entries in one message to the engine, unless one entry is larger
     BLOCKED_RETRY_MS = 5        # how often a ZeroMQ peer without room is tried again
+    DEFER_MS = 2                # how long a new connection is left to workers with fewer; one that is dead takes none
+    LIVING_MS = 2000            # a worker makes a turn every second, so one without a turn for so long takes none either
 
     PEER_NONE = 0
     PEER_TCP = 1
@@ -72,6 +74,8 @@ cdef enum:
     STAT_LATENCY_MS_MAX
     STAT_COUNT
 
+    STAT_SLOT = 64              # counters from one worker's slot to the next
+
 
 @cython.final
 cdef class Loop:
@@ -80,10 +84,14 @@ cdef class Loop:
     cdef object _router         # pyzmq's sockets, kept alive
     cdef object _stats
     cdef uint64_t *stats        # this worker's slot of the stats page
+    cdef uint64_t *page         # the first worker's
+    cdef Py_ssize_t page_slots
     cdef int epoll_fd
     cdef int listen_fd
     cdef int wake_fd
     cdef bint is_listening      # listen_fd is in epoll
+    cdef uint64_t deferred_until_ms     # new connections are left to other workers; 0 = they are not
+    cdef bint has_deferred      # ... and have been, so the next one is taken
     cdef bint wants_listening   # ... and should be; they differ while the process is out of descriptors
     cdef void *router
     cdef bint is_router_ready   # may hold messages
@@ -108,6 +116,7 @@ cdef class Loop:
     cdef void take_events(self, int count) noexcept nogil
     # Clients over TCP.
     cdef void accept_some(self) noexcept nogil
+    cdef bint is_ahead(self) noexcept nogil
     cdef void add_tcp(self, int fd) noexcept nogil
     cdef void take_tcp(self, int32_t slot, uint32_t events) noexcept nogil
     cdef void flush_tcp(self, int32_t slot, peer_t *peer, connection_t *conn) noexcept nogil

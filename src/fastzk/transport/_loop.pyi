@@ -2,6 +2,7 @@ from fastzk._core.serve import Server
 from fastzk.transport._link import EngineLink
 
 STAT_NAMES: tuple[str, ...]
+SLOT_COUNTERS: int
 STATUS: int
 WORDS: int
 WOKEN: int
@@ -16,6 +17,7 @@ class Loop:
         wake_fd: int,
         router: object | None,
         stats: memoryview,
+        place: int,
     ) -> Loop: ...
     def turn(self, timeout_ms: int) -> int: ...
     def listen(self, wanted: bool) -> None: ...

@@ -18,7 +18,7 @@ from fastzk.transport._libzmq cimport (
     EHOSTUNREACH, ZMQ_POLLIN, ZMQ_SNDMORE, ZMQ_SRCFD, zmq, zmq_events, zmq_msg_t, zmq_put, zmq_take)
 from fastzk.transport._link cimport FAULT_SOCKET, RESEND_MS, EngineLink
 from fastzk.transport._linux cimport (
-    EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLERR, EPOLLEXCLUSIVE, EPOLLHUP, EPOLLIN, EPOLLOUT,
+    EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT,
     IPPROTO_TCP, MSG_DONTWAIT, MSG_NOSIGNAL, SHUT_WR, SOCK_CLOEXEC, SOCK_NONBLOCK, TCP_NODELAY, accept4, close,
     epoll_change, epoll_create1, epoll_event, epoll_wait, monotonic_ms, read, recv, send, setsockopt, shutdown)
 from fastzk.transport._routes cimport routes_add, routes_find, routes_free, routes_remove
@@ -38,7 +38,8 @@ STAT_NAMES = (
     "heartbeat_ms", "turns", "connections", "native_connections", "accepted", "refused", "dropped", "bytes_received",
     "bytes_sent", "commits", "entries", "resends", "watches", "received", "sent", "outstanding", "latency_count",
     "latency_ms_total", "latency_ms_min", "latency_ms_max")
-assert len(STAT_NAMES) == STAT_COUNT
+assert len(STAT_NAMES) == STAT_COUNT <= STAT_SLOT
+SLOT_COUNTERS = STAT_SLOT
 # What turn() asks of Python.
 STATUS, WORDS, WOKEN = TURN_STATUS, TURN_WORDS, TURN_WOKEN
 
@@ -48,15 +49,18 @@ cdef class Loop:
     """See the top of this file.  Python owns the descriptors and sockets given to it and closes them afterwards."""
 
     def __cinit__(self, Server server not None, EngineLink link not None, *, int listen_fd, int wake_fd, router,
-                  uint64_t[::1] stats not None):
-        """`listen_fd` is -1 and `router` None for a wire that is not served.  Raises OSError when epoll refuses."""
-        assert stats.shape[0] >= STAT_COUNT, f"a slot of {stats.shape[0]} counters is too small for {STAT_COUNT}"
+                  uint64_t[::1] stats not None, int place):
+        """`listen_fd` is -1 and `router` None for a wire that is not served.  `stats` is the page of all workers, of which
+        this one has the slot `place`.  Raises OSError when epoll refuses."""
+        assert 0 <= place < stats.shape[0] // STAT_SLOT, f"no slot {place} in {stats.shape[0]} counters"
         self.epoll_fd = -1
         self.server = server
         self.link = link
         self._router = router
         self._stats = stats
-        self.stats = &stats[0]
+        self.page = &stats[0]
+        self.page_slots = stats.shape[0] // STAT_SLOT
+        self.stats = self.page + place * STAT_SLOT
         self.listen_fd = listen_fd
         self.wake_fd = wake_fd
         self.router = <void *><uintptr_t>router.underlying if router is not None else NULL
@@ -109,7 +113,7 @@ cdef class Loop:
             raise OSError(errno, "epoll_ctl failed")
 
     def second(self):
-        """What is due about every second: connections that have waited too long, writes that are not answered, gauges."""
+        """What is due about every second: connections that have waited too long, and writes that are not answered."""
         with nogil:
             self.now_ms = monotonic_ms()
             self.server.sweep(self.now_ms)
@@ -119,12 +123,10 @@ cdef class Loop:
                 self.link.resend_wait_ms = RESEND_MS
             if self.wants_listening:
                 self.set_listening(True)
-            self.publish()
             self.is_left_over = True
 
     def hurry(self):
-        """Has the next turn not wait: something was done to the Server from Python, and its counters are brought up to date."""
-        self.publish()
+        """Has the next turn not wait: something was done to the Server from Python."""
         self.is_left_over = True
 
     def peer_fd(self, int32_t slot):
@@ -154,6 +156,8 @@ cdef class Loop:
             timeout_ms = 0
         elif self.blocked_count and timeout_ms > BLOCKED_RETRY_MS:
             timeout_ms = BLOCKED_RETRY_MS
+        if self.deferred_until_ms:
+            timeout_ms = min(timeout_ms, DEFER_MS)
         count = epoll_wait(self.epoll_fd, <epoll_event *>self.events, EVENTS_MAX, timeout_ms)
         if count < 0:
             if errno != EINTR:
@@ -167,6 +171,7 @@ cdef class Loop:
         self.take_events(count)
         self.link.say()
         self.flush_dirty()
+        self.publish()
         # Any use of a ZeroMQ socket may have swallowed the signal of its descriptor: ask before waiting again.
         self.is_engine_ready = zmq_events(self.link.socket) & ZMQ_POLLIN != 0
         self.is_router_ready = self.router != NULL and zmq_events(self.router) & ZMQ_POLLIN != 0
@@ -206,26 +211,49 @@ cdef class Loop:
         # Last, so that no event above can mean a slot that a newcomer has just been given.
         if has_newcomers and self.is_listening:
             self.accept_some()
+        elif self.is_listening:
+            self.has_deferred = False
+        elif self.deferred_until_ms and self.now_ms >= self.deferred_until_ms and self.wants_listening:
+            self.set_listening(True)
 
     # ---- clients over TCP
 
     cdef int set_listening(self, bint wanted) noexcept nogil:
-        """0, or -1 with errno.  EPOLLEXCLUSIVE: a new connection wakes one of the workers that share the listener."""
+        """0, or -1 with errno."""
+        self.deferred_until_ms = 0
         if wanted == self.is_listening or self.listen_fd < 0:
             return 0
         if wanted:
-            if epoll_change(self.epoll_fd, EPOLL_CTL_ADD, self.listen_fd, EPOLLIN | EPOLLEXCLUSIVE, TAG_LISTENER) != 0:
+            if epoll_change(self.epoll_fd, EPOLL_CTL_ADD, self.listen_fd, EPOLLIN, TAG_LISTENER) != 0:
                 return -1
         elif epoll_change(self.epoll_fd, EPOLL_CTL_DEL, self.listen_fd, 0, 0) != 0:
             return -1
         self.is_listening = wanted
         return 0
 
+    cdef bint is_ahead(self) noexcept nogil:
+        """True when a worker that lives has fewer connections.  The kernel would give nearly all of them to one worker."""
+        cdef uint64_t *other
+        cdef Py_ssize_t place
+        for place in range(self.page_slots):
+            other = self.page + place * STAT_SLOT
+            if (other[STAT_CONNECTIONS] < self.stats[STAT_CONNECTIONS] and other[STAT_HEARTBEAT_MS]
+                    and self.now_ms < other[STAT_HEARTBEAT_MS] + LIVING_MS):
+                return True
+        return False
+
     cdef void accept_some(self) noexcept nogil:
+        """Takes new connections as long as no worker has fewer; then leaves them to the others for a moment, but once only."""
         cdef int fd, _i
         for _i in range(ACCEPTS_MAX):
+            if not self.has_deferred and self.is_ahead():
+                self.has_deferred = True
+                self.set_listening(False)
+                self.deferred_until_ms = self.now_ms + DEFER_MS
+                return
             fd = accept4(self.listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)
             if fd >= 0:
+                self.has_deferred = False
                 self.add_tcp(fd)
             elif errno == EMFILE or errno == ENFILE or errno == ENOBUFS or errno == ENOMEM:
                 # It would stay ready and spin: look again in a second.

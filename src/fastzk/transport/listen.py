@@ -12,7 +12,7 @@ from fastzk.config import Address, ConfigError
 BACKLOG = 1024
 
 
-def listen(address: Address, option: str) -> socket.socket:
+def listen(address: Address, option: str, *, is_shared: bool = False) -> socket.socket:
     """A non-blocking listening socket.  Raises ConfigError that says what is wrong and what to do."""
     try:
         family, _, _, _, where = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
@@ -21,6 +21,8 @@ def listen(address: Address, option: str) -> socket.socket:
         raise ConfigError(f"{option} {address}: {error.strerror or error}") from error
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if is_shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.setblocking(False)
         listener.bind(where)
         listener.listen(BACKLOG)
@@ -31,3 +33,16 @@ def listen(address: Address, option: str) -> socket.socket:
             raise ConfigError(f"{option} {address}: {what}") from error
         raise ConfigError(f"{option} {address}: cannot listen there: {error.strerror}") from error
     return listener
+
+
+def listen_group(address: Address, option: str, count: int) -> list[socket.socket]:
+    """`count` listening sockets on one port, for as many processes; the kernel spreads new connections over them by chance.
+
+    For libzmq, which accepts by itself: of processes that share one socket nearly always the same one would be first."""
+    # Sockets that share a port would join those of another node on it; this one finds out whether the port is free.
+    listen(address, option).close()
+    group = [listen(address, option, is_shared=True)]
+    bound = Address(address.host, group[0].getsockname()[1])
+    for _ in range(count - 1):
+        group.append(listen(bound, option, is_shared=True))
+    return group

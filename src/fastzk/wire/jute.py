@@ -9,7 +9,7 @@ Rule: null and empty are two things.  (A vector of null reads as an empty one: n
 The compiled twin for the node is _core/jute.pxd; this one serves clients and tests."""
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from fastzk.data import ACL, Id, ZnodeStat
@@ -36,18 +36,17 @@ def decode_fields(kinds: Sequence[Kind], data: bytes, at: int = 0) -> tuple[list
     """The values of fields that stand one after the other, and the position behind them.  Raises RecordError."""
     values = []
     try:
-        for kind in kinds:
-            value, at = kind.decode(data, at)
+        for _, decode in kinds:
+            value, at = decode(data, at)
             values.append(value)
     except (struct.error, UnicodeDecodeError) as error:
         raise RecordError(f"malformed at {at} of {len(data)}: {error}") from error
     return values, at
 
 
-def encode_fields(kinds: Sequence[Kind], values: Sequence[Any]) -> bytes:
+def encode_fields(kinds: Sequence[Kind], values: Iterable[Any]) -> bytes:
     """Fields one after the other."""
-    assert len(kinds) == len(values), f"{len(values)} values for {len(kinds)} fields"
-    return b"".join([kind.encode(value) for kind, value in zip(kinds, values, strict=True)])
+    return b"".join([encode(value) for (encode, _), value in zip(kinds, values, strict=True)])
 
 
 def _decode_int(data: bytes, at: int) -> tuple[int, int]:

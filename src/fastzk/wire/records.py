@@ -141,7 +141,7 @@ class Request(Protocol):
 
 def encode_request(request: Request) -> bytes:
     """A request's fields, without header."""
-    return jute.encode_fields(request.kinds, tuple(request))
+    return jute.encode_fields(request.kinds, request)
 
 
 def decode_request(op: int, data: bytes, at: int = 0) -> Any:
