@@ -356,6 +356,17 @@ def test_a_client_that_drowns_in_events_is_cut_off() -> None:
     assert writer.server.state(writer.slot) == OPEN
 
 
+def test_a_reply_beyond_the_limit_is_not_sent() -> None:
+    node = Node(PATHS, workers=1, output_max=2000)
+    client = connected(node)
+    client.send(client.request(1, make_create(b"/a", bytes(3000))))
+    move(node)
+    heard(client)
+    client.send(client.read(GET_DATA, b"/a", False))
+    assert client.server.state(client.slot) == CLOSING
+    assert client.server.output(client.slot) == b""
+
+
 def test_there_are_so_many_slots(node: Node) -> None:
     slots = [node.servers[0].open_slot(0, 1) for _ in range(9)]
     assert slots == [0, 1, 2, 3, 4, 5, 6, 7, -1]
