@@ -236,8 +236,11 @@ def test_a_session_that_no_one_speaks_for_expires(shared_ensemble: Ensemble) -> 
             assert gone.wait(WAIT_S)
             assert client.exists("/mortal") is None
             process.send_signal(18)  # SIGCONT
-            said_after = [process.stdout.readline().strip() for _ in range(3)]
-            assert said_after == ["SUSPENDED", "LOST", "CONNECTED"]
+            heard = [process.stdout.readline().strip()]
+            while heard[-1] in ("SUSPENDED", "CONNECTED"):  # more than once where the machine is slow
+                heard.append(process.stdout.readline().strip())
+            assert (heard[0], heard[-1]) == ("SUSPENDED", "LOST"), heard
+            assert process.stdout.readline().strip() == "CONNECTED"
             process.communicate()
             assert process.returncode == 0
 

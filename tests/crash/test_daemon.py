@@ -8,11 +8,12 @@ import os
 import signal
 import socket
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from fastzk.testing.ensemble import Ensemble, free_ports, monitored, node_command, process_name, wait_for
+from fastzk.testing.ensemble import Ensemble, Node, free_ports, monitored, node_command, process_name, wait_for
 
 pytestmark = pytest.mark.process
 SECONDS = 20
@@ -28,6 +29,12 @@ def ports() -> list[str]:
     """Options with free ports."""
     zk, native = free_ports(2)
     return ["--zk", f"127.0.0.1:{zk}", "--native", f"127.0.0.1:{native}"]
+
+
+def other_workers(node: Node, former: list[int]) -> list[int]:
+    """The node's workers, when they are not the former ones."""
+    workers = node.worker_pids()
+    return workers if workers != former else []
 
 
 def assert_one_line(status: int, text: str, *names: str) -> None:
@@ -116,9 +123,8 @@ def test_a_killed_worker_is_replaced_and_the_node_goes_on(disk: Path) -> None:
         engine, workers = node.engine_pid(), node.worker_pids()
         for _ in range(3):
             node.kill_worker()
-            wait_for(lambda: node.worker_pids() and node.worker_pids() != workers, SECONDS, "another worker")
+            workers = wait_for(partial(other_workers, node, workers), SECONDS, "another worker")
             wait_for(lambda: node.mode() == "standalone", SECONDS, "an answer from the new worker")
-            workers = node.worker_pids()
         assert node.engine_pid() == engine
 
 

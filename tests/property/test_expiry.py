@@ -40,9 +40,7 @@ def test_sessions_expire_in_time_and_never_early(steps: list[tuple[str, int, int
             table.remove(session_id)
             heard.pop(session_id, None)
         else:
-            for _ in range(
-                number // 100
-            ):  # the engine asks often; each expiry is seen at the first asking after it is due
+            for _ in range(number // 100):  # the engine asks often; each expiry is seen at the first asking after it is due
                 now_ms += 100
                 for expired, _ in table.due(now_ms):
                     last_ms, timeout_ms = heard[expired]

@@ -82,9 +82,7 @@ class ServeMachine(RuleBasedStateMachine):
         session_id, password = self.known[which % len(self.known)]
         self.begin_connection(worker, session_id, b"wrong password!!" if is_wrong else password, True, early, 1000)
 
-    def begin_connection(
-        self, worker: int, session_id: int, password: bytes, has_read_only: bool, early: bool, cut: int
-    ) -> None:
+    def begin_connection(self, worker: int, session_id: int, password: bytes, has_read_only: bool, early: bool, cut: int) -> None:
         slot = self.node.servers[worker].open_slot(0, self.node.now_ms)
         if slot < 0:
             return

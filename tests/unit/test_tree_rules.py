@@ -2,6 +2,7 @@
 
 Method: one arena in a bytearray per test, asked and told through _testing_tree."""
 
+import itertools
 import mmap
 import struct
 
@@ -130,6 +131,20 @@ def test_an_ephemeral_needs_its_session(arena: Arena) -> None:
     assert probe.close_session(arena, 5, 9) == 1
     assert probe.find(arena, b"/e") == 0
     assert stat(arena, b"/")["pzxid"] == 9
+
+
+@pytest.mark.parametrize("order", itertools.permutations(range(4)))
+def test_ephemerals_leave_their_sessions_list_in_any_order(arena: Arena, order: tuple[int, ...]) -> None:
+    probe.create_session(arena, 5, 1, bytes(16), 1, 1)
+    left = [b"/e%d" % i for i in range(4)]
+    for path in left:
+        create(arena, path, EPHEMERAL, 5)
+    for i in order:
+        delete(arena, b"/e%d" % i)
+        left.remove(b"/e%d" % i)
+        session = probe.session(arena, 5)
+        assert session is not None
+        assert session["ephemerals"] == left[::-1]
 
 
 def test_many_sessions_share_few_buckets(arena: Arena) -> None:

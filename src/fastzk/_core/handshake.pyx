@@ -45,8 +45,8 @@ cdef int session_check(arena_t *a, uint64_t session_id, const char *password) no
     cdef ref_t ref
     cdef const session_t *session
     cdef uint8_t difference
-    cdef int found, i, j
-    for i in range(TRIES):
+    cdef int found, _, j
+    for _ in range(TRIES):
         sequence = arena_read_begin(a)
         if sequence & 1:
             continue

@@ -19,7 +19,7 @@ cdef enum:
     SLAB_CLASSES = 33           # path records of 8, 16 ... 256 bytes come from slabs, larger ones from malloc
 
 
-ctypedef struct watched_path_t: # one path that somebody waits for
+ctypedef struct watched_path_t:  # one path that somebody waits for
     watched_path_t *next        # same bucket
     uint32_t first[2]           # watches: data, child
     uint16_t size
@@ -75,7 +75,8 @@ cdef int watches_arm(watches_t *w, const char *path, uint32_t size, int kind, in
 # Fires: takes out the watches that wait for `event` on `path` and were armed below `zxid`, and puts their connections into
 # `fired`, each once (a connection that waits in both tables gets one event).  Gives their number; the memory is the table's
 # own and stays valid until the next call.
-cdef int32_t watches_fire(watches_t *w, const char *path, uint32_t size, int event, uint64_t zxid, const int32_t **fired) noexcept nogil
+cdef int32_t watches_fire(watches_t *w, const char *path, uint32_t size, int event, uint64_t zxid,
+                          const int32_t **fired) noexcept nogil
 # Forgets a connection's watches, in time that grows with their number only.
 cdef void watches_drop(watches_t *w, int32_t connection) noexcept nogil
 cdef uint64_t watches_count(const watches_t *w) noexcept nogil

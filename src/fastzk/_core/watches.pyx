@@ -374,7 +374,8 @@ cdef int32_t fire_kind(watches_t *w, watched_path_t *path, int is_child, uint64_
     return count
 
 
-cdef int32_t watches_fire(watches_t *w, const char *path, uint32_t size, int event, uint64_t zxid, const int32_t **fired) noexcept nogil:
+cdef int32_t watches_fire(watches_t *w, const char *path, uint32_t size, int event, uint64_t zxid,
+                          const int32_t **fired) noexcept nogil:
     cdef watched_path_t *on
     cdef int32_t count = 0
     cdef int32_t i

@@ -93,9 +93,7 @@ class Engine:
         incarnation = int.from_bytes(os.urandom(8), "little")
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._workers = WorkerLinks(self._context, setup.worker_address, incarnation)
-        self._links = (
-            Links(self._context, config.node_id, config.peers, setup.ensemble_fd, incarnation) if config.peers else None
-        )
+        self._links = Links(self._context, config.node_id, config.peers, setup.ensemble_fd, incarnation) if config.peers else None
         self._poller = zmq.Poller()
         self._poller.register(self._workers.router, zmq.POLLIN)
         self._poller.register(self._writer.fd, zmq.POLLIN)
@@ -120,6 +118,8 @@ class Engine:
         self._expiry_epoch = -1  # the epoch in which `expiry` was begun; it counts only in this one
         # Session time: monotonic, but a stretch in which this process did not run counts as SESSION_STEP_MS_MAX at most.
         self._session_ms = 0
+        # Committed ranges wait to be applied: the next turn begins at once.
+        self._is_left_over = False
         self._now_ms = _monotonic_ms()
         self._leader_seen_ms = self._now_ms
         self._next_tick_ms = self._now_ms + limits.TICK_MS
@@ -150,7 +150,8 @@ class Engine:
     # --- one turn
 
     def _turn(self) -> None:
-        self._poller.poll(max(0, self._next_tick_ms - _monotonic_ms()))
+        self._poller.poll(0 if self._is_left_over else max(0, self._next_tick_ms - _monotonic_ms()))
+        self._is_left_over = False
         self._advance_clock()
         self._take_synced()
         if self._links is not None:
@@ -320,6 +321,10 @@ class Engine:
                 self._peer.applied(batch.last_index)
             if ready.is_new_leader:
                 self._begin_epoch()
+            if ready.is_more_committed:
+                # A long log after a restart: between its pieces the other nodes must be heard and answered.
+                self._is_left_over = True
+                break
         if self._peer.role is not Role.LEADER and self._expiry_epoch != -1:
             self._expiry_epoch = -1
 

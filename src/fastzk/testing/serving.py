@@ -13,7 +13,6 @@ from fastzk._core.arena import Arena
 from fastzk._core.blocks import entries, make_entry, seal
 from fastzk._core.serve import Server
 from fastzk._core.tree import format_tree
-from fastzk.testing import items
 from fastzk.testing.items import Item, parse_items
 from fastzk.testing.model import Model, Outcome, packed
 
@@ -26,6 +25,7 @@ READS = (EXISTS, GET_DATA, GET_CHILDREN, GET_CHILDREN2)
 PING, CLOSE = 11, -11
 OPEN_ACL = struct.pack(">ii", 1, 31) + packed(b"world") + packed(b"anyone")
 KINDS_OF_EVENT = {1: ("data",), 2: ("data", "child"), 3: ("data",), 4: ("child",)}
+OPEN_STATE = 3
 SEQUENCE_OFFSET = 64  # of the arena's sequence counter
 
 
@@ -279,7 +279,8 @@ class ClientTwin:
                 return
             frame, self.received = self.received[4 : 4 + size], self.received[4 + size :]
             if self.is_greeted:
-                self.hear_frame(Frame(*struct.unpack_from(">iqi", frame), frame[16:]))
+                xid, zxid, err = struct.unpack_from(">iqi", frame)
+                self.hear_frame(Frame(xid, zxid, err, frame[16:]))
             else:
                 self.hear_greeting(frame)
 
@@ -359,6 +360,39 @@ class ClientTwin:
         self.events += 1
 
 
+def opened(node: Node, worker: int = 0, wire: int = 0) -> ClientTwin:
+    """A connection that has said nothing."""
+    slot = node.servers[worker].open_slot(wire, node.now_ms)
+    assert slot >= 0
+    return ClientTwin(node, worker, slot)
+
+
+def move(node: Node) -> None:
+    """What workers have for the engine is applied, and everybody hears of it."""
+    for worker in range(len(node.servers)):
+        node.collect(worker)
+    node.apply()
+    node.deliver_all()
+
+
+def heard(client: ClientTwin) -> bytes:
+    """Takes a connection's output, checks it, and gives it."""
+    data = client.server.output(client.slot)
+    client.server.output_sent(client.slot, len(data))
+    client.hear(data)
+    return data
+
+
+def connected(node: Node, worker: int = 0, wire: int = 0, session: ClientTwin | None = None) -> ClientTwin:
+    """A connection with an open session, a new one or that of another client."""
+    client = opened(node, worker, wire)
+    client.send(connect_request(session.session_id, session.password) if session else connect_request())
+    move(node)
+    heard(client)
+    assert client.server.state(client.slot) == OPEN_STATE
+    return client
+
+
 def make_create(path: bytes, data: bytes = b"", flags: int = 0) -> bytes:
     """The body of a create with the open ACL."""
     return packed(path) + packed(data) + OPEN_ACL + struct.pack(">i", flags)
@@ -372,9 +406,3 @@ def make_set(path: bytes, data: bytes, version: int = -1) -> bytes:
 def make_delete(path: bytes, version: int = -1) -> bytes:
     """The body of a delete."""
     return packed(path) + struct.pack(">i", version)
-
-
-__all__ = [
-    "CLOSE", "EXISTS", "GET_CHILDREN", "GET_CHILDREN2", "GET_DATA", "READS", "ClientTwin", "Node", "connect_request", "framed",
-    "items", "make_create", "make_delete", "make_set",
-]  # fmt: skip

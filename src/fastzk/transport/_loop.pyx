@@ -214,13 +214,13 @@ cdef class Loop:
         elif self.is_listening:
             self.has_deferred = False
         elif self.deferred_until_ms and self.now_ms >= self.deferred_until_ms and self.wants_listening:
-            self.deferred_until_ms = 0
             self.set_listening(True)
 
     # ---- clients over TCP
 
     cdef int set_listening(self, bint wanted) noexcept nogil:
         """0, or -1 with errno."""
+        self.deferred_until_ms = 0
         if wanted == self.is_listening or self.listen_fd < 0:
             return 0
         if wanted:
@@ -248,8 +248,8 @@ cdef class Loop:
         for _i in range(ACCEPTS_MAX):
             if not self.has_deferred and self.is_ahead():
                 self.has_deferred = True
-                self.deferred_until_ms = self.now_ms + DEFER_MS
                 self.set_listening(False)
+                self.deferred_until_ms = self.now_ms + DEFER_MS
                 return
             fd = accept4(self.listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)
             if fd >= 0:

@@ -1,0 +1,1 @@
+"""One client connection.  Nothing of it is for Python: see serve.pyi."""
