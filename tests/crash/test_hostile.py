@@ -7,6 +7,7 @@ announced, and all nodes agree.  `make fuzz` does the same with a hundred thousa
 
 import itertools
 import random
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,16 @@ import pytest
 from kazoo.client import KazooClient, KazooState
 
 from fastzk.testing.ensemble import Address, Ensemble, Node
-from fastzk.testing.hostile import Input, attack, ensemble_inputs, native_inputs, zk_inputs
+from fastzk.testing.hostile import (
+    VALID_SESSION,
+    Input,
+    attack,
+    ensemble_inputs,
+    message,
+    native_inputs,
+    shake_hands,
+    zk_inputs,
+)
 
 pytestmark = pytest.mark.process
 
@@ -101,6 +111,23 @@ def withstand(ensemble: Ensemble, controls: list[Control], port: str, inputs: In
     assert node.rss_bytes() - rss_bytes < GROWTH_BYTES_MAX
     assert node.peak_bytes() - peak_bytes < PEAK_BYTES_MAX
     assert ensemble.node(2).is_running
+
+
+def test_what_is_cut_short_is_right_when_whole(shared_ensemble: Ensemble) -> None:
+    """Else its truncations would be refused at the first byte, and would show nothing."""
+    node = shared_ensemble.node(1)
+    for address in (node.zk, node.native):
+        with socket.create_connection(address, timeout=20.0) as stream:
+            if address == node.native:
+                shake_hands(stream)
+            stream.sendall(VALID_SESSION if address == node.zk else message(VALID_SESSION))
+            found = b""
+            while b"\0\0\0\x0a" not in found[-20:]:  # the goodbye has xid 10
+                more = stream.recv(65536)
+                assert more, f"closed after {found!r}"
+                found += more
+        assert found.count(b"/hostile0") == 1, "no answer to the sequential create"
+        assert found.count(b"data") == 1, "no answer to getData"
 
 
 PORTS = [("zk", zk_inputs), ("native", native_inputs), ("ensemble", ensemble_inputs)]

@@ -29,6 +29,8 @@ class Input:
     name: str
     data: bytes
     is_refused: bool = False
+    # ZMTP's handshake comes before, and its answer is waited for: until then a peer takes every frame for part of it.
+    is_after_handshake: bool = False
 
 
 def frame(payload: bytes) -> bytes:
@@ -57,11 +59,11 @@ def valid_requests() -> list[bytes]:
         (8, text(b"/") + b"\1"),
         (12, text(b"/") + b"\0"),
         (9, path),
-        (11, b""),
         (2, path + struct.pack(">i", -1)),
         (-11, b""),
     ]
-    return [frame(struct.pack(">ii", number, op) + body) for number, (op, body) in enumerate(bodies, 1)]
+    ordinary = [frame(struct.pack(">ii", number, op) + body) for number, (op, body) in enumerate(bodies, 1)]
+    return [frame(struct.pack(">ii", -2, 11)), *ordinary]
 
 
 VALID_SESSION = CONNECT + b"".join(valid_requests())
@@ -71,6 +73,8 @@ VALID_SESSION = CONNECT + b"".join(valid_requests())
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
 _READY_BODY = b"\x05READY\x0bSocket-Type" + struct.pack(">I", 6) + b"DEALER\x08Identity" + struct.pack(">I", 0)
 READY = b"\x04" + bytes([len(_READY_BODY)]) + _READY_BODY
+
+HEARD_LAST = b"\x08Identity" + struct.pack(">I", 0)  # the end of libzmq's READY
 
 
 def message(*parts: bytes) -> bytes:
@@ -103,10 +107,10 @@ def fixed_frames() -> Iterator[Input]:
     yield Input("connect with a password of 2^31-1 bytes", frame(CONNECT[4:28] + struct.pack(">i", 2**31 - 1) + b"x" * 16))
 
 
-def truncations(data: bytes, name: str) -> Iterator[Input]:
+def truncations(data: bytes, name: str, is_after_handshake: bool = False) -> Iterator[Input]:
     """The same bytes, cut after each."""
     for size in range(len(data)):
-        yield Input(f"{name}, cut after {size} bytes", data[:size])
+        yield Input(f"{name}, cut after {size} bytes", data[:size], is_after_handshake=is_after_handshake)
 
 
 def random_frames(generator: random.Random) -> Iterator[Input]:
@@ -142,7 +146,8 @@ def zmtp_inputs(generator: random.Random) -> Iterator[Input]:
         yield Input(f"length {length}", struct.pack(">i", length) + b"x" * 64, is_refused=True)
     yield Input("length -1", struct.pack(">i", -1) + b"x" * 64)
     for length in (2**31 - 1, 2**63 - 1, 2**64 - 1, 0):
-        yield Input(f"message of {length}", GREETING + READY + struct.pack(">BQ", 2, length) + b"x" * 64)
+        announced = struct.pack(">BQ", 2, length) + b"x" * 64
+        yield Input(f"message of {length}", announced, is_after_handshake=True)
         yield Input(f"command of {length}", GREETING + struct.pack(">BQ", 6, length) + b"x" * 64)
     yield from truncations(GREETING + READY, "handshake")
 
@@ -153,44 +158,57 @@ def zmtp_noise(generator: random.Random) -> Iterator[Input]:
         noise = generator.randbytes(generator.choice((1, 9, 64, 300)))
         yield Input(f"noise {noise[:20].hex()}", noise)
         yield Input(f"greeting, noise {noise[:20].hex()}", GREETING + noise)
-        yield Input(f"handshake, noise {noise[:20].hex()}", GREETING + READY + noise)
+        yield Input(f"handshake, noise {noise[:20].hex()}", noise, is_after_handshake=True)
         flipped = bytearray(GREETING + READY)
         flipped[generator.randrange(len(flipped))] = generator.getrandbits(8)
         yield Input(f"flipped {flipped.hex()}", bytes(flipped))
 
 
+def in_messages(inputs: Iterator[Input]) -> Iterator[Input]:
+    """Each input as one message of a peer whose handshake was right."""
+    for each in inputs:
+        yield Input(f"message: {each.name}", message(each.data), is_after_handshake=True)
+
+
 def native_inputs(generator: random.Random) -> Iterator[Input]:
     """For the port of the native protocol; without end."""
     yield from zmtp_inputs(generator)
-    handshake = GREETING + READY
-    for each in fixed_frames():
-        yield Input(f"message: {each.name}", handshake + message(each.data))
-    yield Input("message of two parts", handshake + message(CONNECT, b"x"))
-    yield Input("empty message", handshake + message(b""))
-    for each in truncations(message(VALID_SESSION), "message with a session"):
-        yield Input(each.name, handshake + each.data)
-    for each in truncations(VALID_SESSION, "message cut short"):
-        yield Input(each.name, handshake + message(each.data))
-    for below, above in zip(zmtp_noise(generator), random_frames(generator), strict=False):
+    yield from in_messages(fixed_frames())
+    yield Input("message of two parts", message(CONNECT, b"x"), is_after_handshake=True)
+    yield Input("empty message", message(b""), is_after_handshake=True)
+    yield from truncations(message(VALID_SESSION), "message with a session", is_after_handshake=True)
+    yield from in_messages(truncations(VALID_SESSION, "session"))
+    for below, above in zip(zmtp_noise(generator), in_messages(random_frames(generator)), strict=False):
         yield below
-        yield Input(f"message: {above.name}", handshake + message(above.data))
+        yield above
 
 
 def ensemble_inputs(generator: random.Random) -> Iterator[Input]:
     """For the port of the ensemble; without end.  Heads are well formed but of no peer: who can write a peer's head is
     taken for that peer, which is why the port listens on loopback only."""
     yield from zmtp_inputs(generator)
-    handshake = GREETING + READY
-    for each in fixed_frames():
-        yield Input(f"message: {each.name}", handshake + message(each.data))
+    yield from in_messages(fixed_frames())
     whole = message(link_head(9, generator), b"\1" + bytes(25), b"x" * 300)
-    yield from truncations(handshake + whole, "message of a stranger")
+    yield from truncations(whole, "message of a stranger", is_after_handshake=True)
     for below in zmtp_noise(generator):
         yield below
         noise = generator.randbytes(generator.choice((0, 1, 24, 26, 64, 300)))
-        yield Input(f"message of noise {noise[:20].hex()}", handshake + message(noise))
-        yield Input(f"a stranger's noise {noise[:20].hex()}", handshake + message(link_head(9, generator), noise, noise))
-        yield Input("many parts", handshake + message(*[noise[:8]] * generator.randrange(2, 40)))
+        stranger = link_head(9, generator)
+        yield Input(f"message of noise {noise[:20].hex()}", message(noise), is_after_handshake=True)
+        yield Input(f"noise and noise {noise[:20].hex()}", message(noise, noise), is_after_handshake=True)
+        yield Input(f"a stranger's noise {noise[:20].hex()}", message(stranger, noise, noise), is_after_handshake=True)
+        yield Input("many parts", message(*[noise[:8]] * generator.randrange(2, 40)), is_after_handshake=True)
+
+
+def shake_hands(stream: socket.socket) -> None:
+    """ZMTP's handshake as a client that means it does it.  Raises ConnectionError when the other side closes."""
+    stream.sendall(GREETING + READY)
+    heard = b""
+    while not heard.endswith(HEARD_LAST):
+        more = stream.recv(65536)
+        if not more:
+            raise ConnectionError("closed in the handshake")
+        heard += more
 
 
 def attack(address: Address, each: Input) -> None:
@@ -199,6 +217,8 @@ def attack(address: Address, each: Input) -> None:
     source = (f"127.0.0.{random.randrange(2, 250)}", 0)
     with socket.create_connection(address, timeout=CLOSE_S_MAX, source_address=source) as stream:
         try:
+            if each.is_after_handshake:
+                shake_hands(stream)
             stream.sendall(each.data)
             if not each.is_refused:
                 stream.shutdown(socket.SHUT_WR)
