@@ -50,7 +50,6 @@ FZ_ASSERT(sizeof(arena_header_t) <= PAGE)
 
 
 @cython.no_gc_clear                              # the buffer's owner must not be let go before the buffer is
-@cython.no_gc_clear              # the buffer is released in __dealloc__, where it must still be there
 cdef class Arena:
     """One memory region as an arena.  Made by `Arena.create` or `Arena.open`; keeps the region's buffer until it goes."""
 

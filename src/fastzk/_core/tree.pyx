@@ -117,12 +117,15 @@ cdef int tree_create(arena_t *a, const char *path, uint32_t path_size, const cha
         session = session_find(a, owner)
         if session == 0:
             return ZK_SESSION_EXPIRED
-    if not make_room_for_child(a, parent):
-        return ZK_SYSTEM_ERROR
     ref = arena_alloc(a, ZNODE_HEAD + size)
     if ref == 0:
         return ZK_SYSTEM_ERROR
     if not store_data(a, data, data_size, &data_ref):
+        arena_free(a, ref, ZNODE_HEAD + size)
+        return ZK_SYSTEM_ERROR
+    if not make_room_for_child(a, parent):       # last: an empty child list must not be left behind
+        if data_ref:
+            arena_free(a, data_ref, data_size)
         arena_free(a, ref, ZNODE_HEAD + size)
         return ZK_SYSTEM_ERROR
     znode = <znode_t *>arena_change(a, ref, ZNODE_HEAD + size)
