@@ -405,8 +405,9 @@ def test_out_of_descriptors_new_clients_wait(own_engine: TinyEngine) -> None:
     process = engine.start_worker()
     with connected(engine) as client, contextlib.ExitStack() as stack:
         limits = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
-        used = max(int(path.name) for path in Path(f"/proc/{process.pid}/fd").iterdir()) + 1
-        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (used + 3, limits[1]))
+        used = {int(path.name) for path in Path(f"/proc/{process.pid}/fd").iterdir()}
+        third_free = [number for number in range(max(used) + 4) if number not in used][2]  # there may be gaps
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (third_free + 1, limits[1]))
         late = [stack.enter_context(RawClient(engine.tcp_address)) for _ in range(20)]
         for one in late:
             one.send_record(records.ConnectRequest(0, 10_000, 0, bytes(16), False).encode())
