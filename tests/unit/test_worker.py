@@ -413,8 +413,7 @@ def test_out_of_descriptors_new_clients_wait(own_engine: TinyEngine) -> None:
             one.send_record(records.ConnectRequest(0, 10_000, 0, bytes(16), False).encode())
         wait_for(lambda: engine.stats.worker(0)["accepted"] >= 4)
         turns = engine.stats.worker(0)["turns"]
-        for _ in range(50):
-            assert client.call(Exists("/", False)).err == 0
+        assert all(client.call(Exists("/", False)).err == 0 for _ in range(50))
         assert engine.stats.worker(0)["turns"] - turns < 1000
         assert engine.stats.worker(0)["accepted"] < 20
         resource.prlimit(process.pid, resource.RLIMIT_NOFILE, limits)
