@@ -13,9 +13,9 @@ import select
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 import zmq
@@ -33,7 +33,7 @@ from fastzk.wire.records import Create, Delete, Exists, GetChildren, GetData, Se
 
 SERVING = NodeStatus(1, 1, STANDALONE, True)
 OPEN: list[ACL] = list(OPEN_ACL_UNSAFE)
-T = TypeVar("T")
+wait_for = partial(ensemble.wait_for, seconds=10.0, what="the condition")
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +49,6 @@ def own_engine(tmp_path: Path) -> Iterator[TinyEngine]:
     """An engine for a test that treats it badly."""
     with TinyEngine(tmp_path) as engine:
         yield engine
-
-
-def wait_for(condition: Callable[[], T], seconds: float = 10.0) -> T:
-    return ensemble.wait_for(condition, seconds, "the condition")
 
 
 def create(path: str, data: bytes = b"", flags: int = 0) -> Create:

@@ -12,6 +12,10 @@ Rules:
   * A slot may be used again while entries, reads and results of its last life are still on their way.  Whatever comes back is
     taken only if session, attachment and serial are those of the slot's present life."""
 
+from fastzk._core.codes cimport (
+    ERR_BAD_ARGUMENTS, ERR_MARSHALLING, ERR_NO_NODE, ERR_SESSION_EXPIRED, ERR_SESSION_MOVED, ERR_UNIMPLEMENTED,
+    OPCODE_CLOSE, OPCODE_CREATE, OPCODE_CREATE2, OPCODE_DELETE, OPCODE_EXISTS, OPCODE_GET_DATA, OPCODE_PING,
+    OPCODE_SET_DATA, OPCODE_SYNC)
 from fastzk._core.connection cimport (
     AGAIN_NONE, connection_backlog, connection_event, connection_greet, connection_release, connection_shrink)
 from fastzk._core.handshake cimport (
@@ -28,23 +32,6 @@ from libc.stdint cimport uint32_t
 from libc.string cimport memcpy
 
 cdef enum:
-    OPCODE_CREATE = 1
-    OPCODE_DELETE = 2
-    OPCODE_EXISTS = 3
-    OPCODE_GET_DATA = 4
-    OPCODE_SET_DATA = 5
-    OPCODE_SYNC = 9
-    OPCODE_PING = 11
-    OPCODE_CREATE2 = 15
-    OPCODE_CLOSE = -11
-
-    ERR_MARSHALLING = -5
-    ERR_UNIMPLEMENTED = -6
-    ERR_BAD_ARGUMENTS = -8
-    ERR_NO_NODE = -101
-    ERR_SESSION_EXPIRED = -112
-    ERR_SESSION_MOVED = -118
-
     STATE_CONNECTED = 3
 
     REQUEST_HEAD = 8            # xid, type

@@ -23,17 +23,6 @@ cdef enum:
     SEQUENCE_SIZE_MAX = 11      # "-2147483648"
     DATA_SIZE_MAX = 1 << 24     # so that a reader that misread a size copies no more than this in vain
 
-    # ZooKeeper's error codes, as far as the tree gives them.
-    ZK_OK = 0
-    ZK_SYSTEM_ERROR = -1
-    ZK_BAD_ARGUMENTS = -8
-    ZK_NO_NODE = -101
-    ZK_BAD_VERSION = -103
-    ZK_NO_CHILDREN_FOR_EPHEMERALS = -108
-    ZK_NODE_EXISTS = -110
-    ZK_NOT_EMPTY = -111
-    ZK_SESSION_EXPIRED = -112
-
 
 # Flags of create: ephemeral 1, sequential 2.  When sequential, ten digits of the parent's child counter are appended to the path.
 # `made` receives the path (room for path_size + 11 bytes), made_size its size; owner is the session's id (looked at only

@@ -32,6 +32,17 @@ from fastzk._core.arena cimport (
     peek64,
     prefetch,
 )
+from fastzk._core.codes cimport (
+    ERR_BAD_ARGUMENTS,
+    ERR_BAD_VERSION,
+    ERR_NODE_EXISTS,
+    ERR_NOT_EMPTY,
+    ERR_NO_CHILDREN_FOR_EPHEMERALS,
+    ERR_NO_NODE,
+    ERR_OK,
+    ERR_SESSION_EXPIRED,
+    ERR_SYSTEM,
+)
 from fastzk._core.digest cimport (
     digest_check,
     digest_put_data,
@@ -94,40 +105,40 @@ cdef int tree_create(arena_t *a, const char *path, uint32_t path_size, const cha
     cdef ref_t data_ref = 0
     cdef znode_t *znode
     if path_size == 0 or path_size > PATH_SIZE_MAX or path[0] != c"/":
-        return ZK_BAD_ARGUMENTS
+        return ERR_BAD_ARGUMENTS
     if data_size != NULL_DATA and data_size > DATA_SIZE_MAX:
-        return ZK_BAD_ARGUMENTS
+        return ERR_BAD_ARGUMENTS
     while path[slash - 1] != c"/":               # the path begins with one
         slash -= 1
     parent = tree_find(a, path, slash - 1 if slash > 1 else 1)
     if parent == 0:
-        return ZK_NO_NODE
+        return ERR_NO_NODE
     znode = <znode_t *>arena_own(a, parent)
     if is_session_id(znode.ephemeral_owner):
-        return ZK_NO_CHILDREN_FOR_EPHEMERALS
+        return ERR_NO_CHILDREN_FOR_EPHEMERALS
     memcpy(made, path, path_size)
     if flags & FLAG_SEQUENTIAL:
         size += write_sequence(made + size, znode.cversion)
     made_size[0] = size
     if size == slash:
-        return ZK_BAD_ARGUMENTS
+        return ERR_BAD_ARGUMENTS
     if tree_find(a, made, size):
-        return ZK_NODE_EXISTS
+        return ERR_NODE_EXISTS
     if flags & FLAG_EPHEMERAL:
         session = session_find(a, owner)
         if session == 0:
-            return ZK_SESSION_EXPIRED
+            return ERR_SESSION_EXPIRED
     ref = arena_alloc(a, ZNODE_HEAD + size)
     if ref == 0:
-        return ZK_SYSTEM_ERROR
+        return ERR_SYSTEM
     if not store_data(a, data, data_size, &data_ref):
         arena_free(a, ref, ZNODE_HEAD + size)
-        return ZK_SYSTEM_ERROR
+        return ERR_SYSTEM
     if not make_room_for_child(a, parent):       # last: an empty child list must not be left behind
         if data_ref:
             arena_free(a, data_ref, data_size)
         arena_free(a, ref, ZNODE_HEAD + size)
-        return ZK_SYSTEM_ERROR
+        return ERR_SYSTEM
     znode = <znode_t *>arena_change(a, ref, ZNODE_HEAD + size)
     memset(znode, 0, ZNODE_HEAD)
     znode.czxid = znode.mzxid = znode.pzxid = zxid
@@ -144,7 +155,7 @@ cdef int tree_create(arena_t *a, const char *path, uint32_t path_size, const cha
     insert(a, ref, znode)
     add_child(a, parent, ref, znode, zxid)
     digest_check(a, zxid)
-    return ZK_OK
+    return ERR_OK
 
 
 cdef void insert(arena_t *a, ref_t ref, znode_t *znode) noexcept nogil:
@@ -266,14 +277,14 @@ cdef int tree_delete(arena_t *a, const char *path, uint32_t path_size, int32_t v
     cdef const znode_t *znode
     cdef uint64_t hash
     if ref == 0:
-        return ZK_NO_NODE
+        return ERR_NO_NODE
     znode = <const znode_t *>arena_own(a, ref)
     if znode.parent == 0:
-        return ZK_BAD_ARGUMENTS
+        return ERR_BAD_ARGUMENTS
     if version != -1 and version != znode.version:
-        return ZK_BAD_VERSION
+        return ERR_BAD_VERSION
     if not is_session_id(znode.ephemeral_owner) and znode.child_count:
-        return ZK_NOT_EMPTY
+        return ERR_NOT_EMPTY
     hash = path_hash(znode.path, znode.path_size)
     digest_take_stat(a, znode, hash)
     digest_take_data(a, znode, hash)
@@ -290,7 +301,7 @@ cdef int tree_delete(arena_t *a, const char *path, uint32_t path_size, int32_t v
     acl_release(a, znode.acl)
     arena_free(a, ref, ZNODE_HEAD + znode.path_size)
     digest_check(a, zxid)
-    return ZK_OK
+    return ERR_OK
 
 
 cdef int tree_set_data(arena_t *a, const char *path, uint32_t path_size, const char *data, uint32_t data_size,
@@ -301,14 +312,14 @@ cdef int tree_set_data(arena_t *a, const char *path, uint32_t path_size, const c
     cdef znode_t *znode
     cdef uint64_t hash
     if data_size != NULL_DATA and data_size > DATA_SIZE_MAX:
-        return ZK_BAD_ARGUMENTS
+        return ERR_BAD_ARGUMENTS
     if ref == 0:
-        return ZK_NO_NODE
+        return ERR_NO_NODE
     znode = <znode_t *>arena_own(a, ref)
     if version != -1 and version != znode.version:
-        return ZK_BAD_VERSION
+        return ERR_BAD_VERSION
     if not store_data(a, data, data_size, &data_ref):
-        return ZK_SYSTEM_ERROR
+        return ERR_SYSTEM
     znode = <znode_t *>arena_change(a, ref, ZNODE_HEAD)
     header = arena_change_header(a)
     hash = path_hash(znode.path, znode.path_size)
@@ -327,7 +338,7 @@ cdef int tree_set_data(arena_t *a, const char *path, uint32_t path_size, const c
     digest_put_stat(a, znode, hash)
     digest_put_data(a, znode, hash)
     digest_check(a, zxid)
-    return ZK_OK
+    return ERR_OK
 
 
 cdef int tree_set_acl(arena_t *a, const char *path, uint32_t path_size, ref_t acl, int32_t version) noexcept nogil:
@@ -336,10 +347,10 @@ cdef int tree_set_acl(arena_t *a, const char *path, uint32_t path_size, ref_t ac
     cdef uint64_t hash
     cdef ref_t old
     if ref == 0:
-        return ZK_NO_NODE
+        return ERR_NO_NODE
     znode = <znode_t *>arena_own(a, ref)
     if version != -1 and version != znode.aversion:
-        return ZK_BAD_VERSION
+        return ERR_BAD_VERSION
     znode = <znode_t *>arena_change(a, ref, ZNODE_HEAD)
     hash = path_hash(znode.path, znode.path_size)
     digest_take_stat(a, znode, hash)
@@ -348,7 +359,7 @@ cdef int tree_set_acl(arena_t *a, const char *path, uint32_t path_size, ref_t ac
     znode.aversion = next_version(znode.aversion)
     digest_put_stat(a, znode, hash)
     acl_release(a, old)
-    return ZK_OK
+    return ERR_OK
 
 
 cdef bint store_data(arena_t *a, const char *data, uint32_t size, ref_t *ref) noexcept nogil:
@@ -554,7 +565,7 @@ cdef bint make_system_znode(arena_t *a, bytes path, bytes vector) noexcept:
     cdef uint64_t hash
     cdef ref_t ref
     cdef ref_t acl = acl_intern(a, vector, <uint32_t>len(vector))
-    if acl == 0 or tree_create(a, path, <uint32_t>len(path), NULL, 0, acl, 0, 0, 0, 0, made, &made_size) != ZK_OK:
+    if acl == 0 or tree_create(a, path, <uint32_t>len(path), NULL, 0, acl, 0, 0, 0, 0, made, &made_size) != ERR_OK:
         return False
     ref = tree_find(a, path, <uint32_t>len(path))
     parent = <znode_t *>arena_change(a, (<znode_t *>arena_own(a, ref)).parent, ZNODE_HEAD)
