@@ -13,9 +13,9 @@ import select
 import socket
 import struct
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import zmq
@@ -25,6 +25,7 @@ from fastzk._core.blocks import make_entry
 from fastzk.data import ACL, OPEN_ACL_UNSAFE
 from fastzk.node.workers import READ, STANDALONE, TOUCH, WRITES, NodeStatus
 from fastzk.storage.shm import map_shared
+from fastzk.testing import ensemble
 from fastzk.testing.engine import ARENA_BYTES, TinyEngine
 from fastzk.testing.rawclient import RawClient
 from fastzk.wire import frames, records
@@ -32,6 +33,7 @@ from fastzk.wire.records import Create, Delete, Exists, GetChildren, GetData, Se
 
 SERVING = NodeStatus(1, 1, STANDALONE, True)
 OPEN: list[ACL] = list(OPEN_ACL_UNSAFE)
+T = TypeVar("T")
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +51,8 @@ def own_engine(tmp_path: Path) -> Iterator[TinyEngine]:
         yield engine
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        select.select([], [], [], 0.01)
+def wait_for(condition: Callable[[], T], seconds: float = 10.0) -> T:
+    return ensemble.wait_for(condition, seconds, "the condition")
 
 
 def create(path: str, data: bytes = b"", flags: int = 0) -> Create:
@@ -399,13 +398,19 @@ def add_to_sequence(region: mmap.mmap, change: int) -> None:
     region[64:72] = struct.pack("<Q", struct.unpack("<Q", region[64:72])[0] + change)
 
 
+def steady_descriptors(pid: int) -> set[int]:
+    """The open descriptors of a process; empty when they changed while one looked."""
+    seen = [{int(path.name) for path in Path(f"/proc/{pid}/fd").iterdir()} for _ in range(10)]
+    return seen[0] if all(one == seen[0] for one in seen) else set()
+
+
 def test_out_of_descriptors_new_clients_wait(own_engine: TinyEngine) -> None:
     """They are not accepted, nothing spins, those who are there are served; and when there is room again they are let in."""
     engine = own_engine
     process = engine.start_worker()
     with connected(engine) as client, contextlib.ExitStack() as stack:
         limits = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
-        used = {int(path.name) for path in Path(f"/proc/{process.pid}/fd").iterdir()}
+        used = wait_for(lambda: steady_descriptors(process.pid))
         third_free = [number for number in range(max(used) + 4) if number not in used][2]  # there may be gaps
         resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (third_free + 1, limits[1]))
         late = [stack.enter_context(RawClient(engine.tcp_address)) for _ in range(20)]
