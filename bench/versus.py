@@ -18,8 +18,8 @@ from fastzk.bench.load import Address, Result, Workload, run
 from fastzk.testing.ensemble import Ensemble, file_system_of
 
 DIRECTORY = Path("build/bench")
-OPS = {"getData": (100, 0), "setData": (0, 0), "create": (0, 100), "90/10": (90, 0)}
-WARM_UP_S = 3.0
+OPS = {"getData": (100, 0), "setData": (0, 0), "create": (0, 100), "90/10": (90, 0), "50/50": (50, 0)}
+WARM_UP_S = 8.0
 
 
 @dataclass
@@ -57,7 +57,7 @@ def servers(names: Sequence[str], size: int, options: Sequence[str]) -> Iterator
         yield hosts
 
 
-def measure(hosts: list[Address], op: str, connections: int, window: int, seconds: float, warm_up_s: float) -> Result:
+def measure(hosts: list[Address], op: str, connections: int, window: int, seconds: float) -> Result:
     """One turn.  Raises RuntimeError when it is worth nothing."""
     get_percent, create_percent = OPS[op]
     result = run(
@@ -68,7 +68,6 @@ def measure(hosts: list[Address], op: str, connections: int, window: int, second
             get_percent=get_percent,
             create_percent=create_percent,
             duration_s=seconds,
-            warm_up_s=warm_up_s,
         ),
     )
     if not result.is_clean:
@@ -79,14 +78,14 @@ def measure(hosts: list[Address], op: str, connections: int, window: int, second
 def compare(size: int, names: Sequence[str], options: argparse.Namespace) -> None:
     """All loads on ensembles of one size, in turns; prints a line for each."""
     with servers(names, size, options.node_options) as hosts:
+        for name in names:
+            measure(hosts[name], "50/50", options.connections, options.window, WARM_UP_S)
         for op in options.ops:
             rows = {name: Row() for name in names}
-            for turn in range(options.turns):
+            for _ in range(options.turns):
                 for name in names:
-                    warm_up_s = WARM_UP_S if turn == 0 else 0.5
-                    rows[name].turns.append(
-                        measure(hosts[name], op, options.connections, options.window, options.seconds, warm_up_s)
-                    )
+                    result = measure(hosts[name], op, options.connections, options.window, options.seconds)
+                    rows[name].turns.append(result)
             for name in names:
                 print(f"{size} node{'s' * (size > 1)}  {op:8}  {name:10} {rows[name].describe()}", flush=True)
             if len(names) > 1:
