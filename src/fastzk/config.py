@@ -45,7 +45,8 @@ class NodeConfig:
     native: Address
     data_dir: Path
     workers: int
-    cpus: Sequence[int] = field(default_factory=tuple)  # cores to run on; empty = those this process may use
+    cpus: Sequence[int] = field(default_factory=tuple)  # cores to run on
+    is_pinned: bool = True  # each process on a core of its own, where there are enough
     log_level: str = "info"
     tick_time_ms: int = limits.TICK_TIME_MS
 

@@ -3,6 +3,7 @@
 import pytest
 
 from fastzk.config import Address, ConfigError, parse_cpus, parse_listen, parse_peers
+from fastzk.node.process import share_cores
 
 PEERS = "1=127.0.0.1:2881,2=127.0.0.1:2882,3=localhost:2883"
 
@@ -56,3 +57,9 @@ def test_cpus() -> None:
     for text in ("", "a", "1-", "-1", "3-1", "0-99999999"):
         with pytest.raises(ConfigError):
             parse_cpus(text)
+
+
+def test_processes_have_cores_of_their_own_where_there_are_enough() -> None:
+    assert share_cores([0, 1, 5], 3, is_pinned=True) == [[0], [1], [5]]
+    assert share_cores([0, 1], 3, is_pinned=True) == [[0, 1]] * 3
+    assert share_cores([0, 1, 5], 2, is_pinned=False) == [[0, 1, 5]] * 2

@@ -33,7 +33,8 @@ def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
     options = _parser().parse_args(arguments)
     node_id = check_node_id(options.id, "--id")
     allowed = sorted(os.sched_getaffinity(0))
-    cpus = parse_cpus(options.cpus) if options.cpus else tuple(allowed)
+    is_pinned = options.cpus != "any"
+    cpus = parse_cpus(options.cpus) if options.cpus and is_pinned else tuple(allowed)
     if missing := [cpu for cpu in cpus if cpu not in allowed]:
         raise ConfigError(f"--cpus {options.cpus!r}: core {missing[0]} is not among those this process may use ({_spans(allowed)})")
     workers = options.workers or max(1, min(len(cpus) - 1, 8))
@@ -54,6 +55,7 @@ def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
         data_dir=Path(options.data_dir or f"data/{node_id}"),
         workers=workers,
         cpus=cpus,
+        is_pinned=is_pinned,
         log_level=options.log_level,
         tick_time_ms=options.tick_time,
     )
@@ -99,7 +101,8 @@ def _parser() -> argparse.ArgumentParser:
         "--cpus",
         default="",
         metavar="0,1,...",
-        help="cores to run on, the engine's first (default: all that are allowed)",
+        help="cores to run on, the engine's first (default: all that are allowed); `any`: the kernel chooses, "
+        "which is better where several nodes share a machine",
     )
     option(
         "--tick-time",

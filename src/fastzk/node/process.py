@@ -30,8 +30,8 @@ def pin(cpus: Sequence[int]) -> None:
     os.sched_setaffinity(0, cpus)
 
 
-def share_cores(cpus: Sequence[int], processes: int) -> list[list[int]]:
-    """The cores of each process: one each where there are enough, else all of them for everyone."""
-    if processes <= len(cpus):
+def share_cores(cpus: Sequence[int], processes: int, is_pinned: bool) -> list[list[int]]:
+    """The cores of each process: one each where there are enough and it is wanted, else all of them for everyone."""
+    if is_pinned and processes <= len(cpus):
         return [[cpus[number]] for number in range(processes)]
     return [list(cpus) for _ in range(processes)]

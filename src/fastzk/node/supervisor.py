@@ -76,7 +76,7 @@ class Supervisor:
         self._stats_fd = create_shared("fastzk-stats", STATS_BYTES)
         self._worker_address = self._make_run_directory()
         self._ready_fd, self._engine_ready_fd = os.pipe()
-        self._cores = process.share_cores(config.cpus, 1 + config.workers)
+        self._cores = process.share_cores(config.cpus, 1 + config.workers, config.is_pinned)
         self._engine_pid = 0
         self._workers = [_WorkerSlot(place) for place in range(config.workers)]
         self._last_worker_number = 0
@@ -275,11 +275,12 @@ class Supervisor:
 
     def _say_cores(self) -> None:
         config = self._config
-        if len(config.cpus) < 1 + config.workers:
+        if not config.is_pinned or len(config.cpus) < 1 + config.workers:
             logger.info(
-                "engine and %d worker(s) share cores %s: there are fewer cores than processes",
+                "engine and %d worker(s) share cores %s: %s",
                 config.workers,
                 ",".join(map(str, config.cpus)),
+                "there are fewer cores than processes" if config.is_pinned else "the kernel places them",
             )
         else:
             cores = ", ".join(f"worker {place + 1} on {self._cores[1 + place][0]}" for place in range(config.workers))

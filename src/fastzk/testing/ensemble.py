@@ -233,6 +233,8 @@ class Ensemble:
 
     def __init__(self, size: int, directory: Path, options: Sequence[str] = ()) -> None:
         directory.mkdir(parents=True, exist_ok=True)
+        # Pinned alike, all engines would share one core.
+        options = ["--cpus", "any", *options] if size > 1 else options
         self.home = Path(tempfile.mkdtemp(prefix="ensemble-", dir=directory)).resolve()
         ports = free_ports(3 * size)
         addresses = [(LOOPBACK, port) for port in ports]
