@@ -1,7 +1,7 @@
 """Goal: a worker serves clients over both wires, survives whatever they do, and follows its engine or ends.
 
 Method: real worker processes under an engine without a log (fastzk.testing.engine), whose thread is told to fall silent, to
-begin a new round or to leave a hole.  Clients are plain sockets.  Nothing sleeps: every wait is for a condition."""
+begin a new round or to leave a hole.  Clients are plain sockets."""
 
 import contextlib
 import itertools
@@ -46,8 +46,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TinyEngine]:
 
 @pytest.fixture
 def own_engine(tmp_path: Path) -> Iterator[TinyEngine]:
-    """An engine for a test that treats it badly."""
-    with TinyEngine(tmp_path) as engine:
+    with TinyEngine(tmp_path) as engine:  # for a test that treats it badly
         yield engine
 
 
@@ -404,10 +403,10 @@ def test_out_of_descriptors_new_clients_wait(own_engine: TinyEngine) -> None:
     """They are not accepted, nothing spins, those who are there are served; and when there is room again they are let in."""
     engine, process = own_engine, own_engine.start_worker()
     with connected(engine) as client, contextlib.ExitStack() as stack:
-        limits = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
         used = wait_for(lambda: steady_descriptors(process.pid))
         third_free = [number for number in range(max(used) + 4) if number not in used][2]  # there may be gaps
-        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (third_free + 1, limits[1]))
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        limits = resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (third_free + 1, hard))
         late = [stack.enter_context(RawClient(engine.tcp_address)) for _ in range(20)]
         for one in late:
             one.send_record(records.ConnectRequest(0, 10_000, 0, bytes(16), False).encode())
