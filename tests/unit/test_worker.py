@@ -401,8 +401,7 @@ def steady_descriptors(pid: int) -> set[int]:
 
 def test_out_of_descriptors_new_clients_wait(own_engine: TinyEngine) -> None:
     """They are not accepted, nothing spins, those who are there are served; and when there is room again they are let in."""
-    engine = own_engine
-    process = engine.start_worker()
+    engine, process = own_engine, own_engine.start_worker()
     with connected(engine) as client, contextlib.ExitStack() as stack:
         used = wait_for(lambda: steady_descriptors(process.pid))
         third_free = [number for number in range(max(used) + 4) if number not in used][2]  # there may be gaps
