@@ -14,6 +14,7 @@ from fastzk.testing.serving import (
     EXISTS,
     GET_CHILDREN,
     GET_DATA,
+    PING,
     Node,
     connect_request,
     connected,
@@ -155,6 +156,20 @@ def test_a_ping_does_not_wait_for_writes(node: Node) -> None:
     heard(client)
     assert client.pings == 0
     assert client.asked
+
+
+def test_a_ping_with_a_number_of_its_own_keeps_its_place(node: Node) -> None:
+    client = connected(node)
+    client.send(client.request(1, make_create(b"/a")) + framed(struct.pack(">ii", 77, PING)))
+    assert client.server.output(client.slot) == b"", "the ping would overtake the create"
+    move(node)
+    output = client.server.output(client.slot)
+    xids = []
+    while output:
+        size, xid = struct.unpack_from(">ii", output)
+        xids.append(xid)
+        output = output[4 + size :]
+    assert xids == [client.next_xid - 1, 77]
 
 
 def test_a_handed_over_read_is_answered_by_the_engine(node: Node) -> None:

@@ -33,6 +33,7 @@ from libc.string cimport memcpy
 
 cdef enum:
     STATE_CONNECTED = 3
+    XID_PING = -2
 
     REQUEST_HEAD = 8            # xid, type
     ITEM_HEAD = 56
@@ -193,6 +194,8 @@ cdef class Server(Slots):
             if not self.write(c, slot, op, xid, body, size):
                 return False
         elif op == OPCODE_PING:
+            if xid != XID_PING and c.sent_serial != c.answered_serial:
+                return False                        # a heartbeat overtakes writes; a request of this number must not (Z5)
             self.answer_now(c, slot, xid, 0)
         elif op == OPCODE_CLOSE:
             if not self.write(c, slot, OP_CLOSE_SESSION, xid, body, 0):
