@@ -16,7 +16,7 @@ def main() -> int:
     """Starts the nodes and stays until Ctrl-C, SIGTERM or the end of one of them."""
     peers = ",".join(f"{n}={LOOPBACK}:{PEER_PORT + n - 1}" for n in range(1, SIZE + 1))
     nodes = [
-        Node(n, (LOOPBACK, ZK_PORT + n - 1), (LOOPBACK, NATIVE_PORT + n - 1), peers, Path("data") / str(n), ["--cpus", "any"])
+        Node(n, (LOOPBACK, ZK_PORT + n - 1), (LOOPBACK, NATIVE_PORT + n - 1), peers, Path("data/run") / str(n), ["--cpus", "any"])
         for n in range(1, SIZE + 1)
     ]
 

@@ -48,6 +48,9 @@ TICK_MS = 50
 ELECTION_TICKS = 16
 HEARTBEAT_TICKS = 2
 
+# Each node tells all others once a second that its number is taken.
+PRESENT_TICKS = 20
+
 # ZooKeeper's tickTime as its sample configuration has it; session timeouts are clamped to [2, 20] times it.
 TICK_TIME_MS = 2000
 SESSION_TIMEOUT_MS_MIN = 2 * TICK_TIME_MS

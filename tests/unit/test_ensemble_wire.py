@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fastzk._core.blocks import make_entry, seal
 from fastzk.raft.messages import Append, AppendReply, Range, Vote, VoteReply
-from fastzk.wire.ensemble import EnsembleMessage, Forward, Resend, Touch, WireError, decode, encode
+from fastzk.wire.ensemble import EnsembleMessage, Forward, Present, Resend, Touch, WireError, decode, encode
 
 ENTRIES = [make_entry(5, b"body" * number, session_id=7, attach_zxid=1, serial=number + 1) for number in range(3)]
 
@@ -31,6 +31,7 @@ MESSAGES: list[EnsembleMessage] = [
     Touch(b"\1\2\3\4\5\6\7\0" * 3),
     Touch(b""),
     Resend(),
+    Present(),
 ]
 
 

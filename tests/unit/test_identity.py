@@ -29,12 +29,15 @@ def test_the_first_use_makes_everything_and_the_second_finds_it(tmp_path: Path, 
     path = tmp_path / "data"
     if is_there:
         path.mkdir(0o700)
+    uids = set()
     for _ in range(2):
         directory = DataDirectory.claim(str(path), 3)
         assert directory.log_path == str(path / "log")
         assert VoteFile(RealDisk(), directory.path).load() == (0, 0)
+        uids.add(directory.uid)
         directory.close()
-    assert (path / "identity").read_text() == "fastzk 1 node 3\n"
+    assert len(uids) == 1
+    assert (path / "identity").read_text() == f"fastzk 1 node 3 uid {uids.pop():016x}\n"
     assert {entry.name: entry.stat().st_mode & 0o777 for entry in path.iterdir()} == {
         "identity": 0o600,
         "lock": 0o600,
@@ -48,9 +51,9 @@ def test_another_node_or_format_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "data"
     claim(path)
     refused(path, "data of node 3, not of node 4", 4)
-    (path / "identity").write_text("fastzk 2 node 3\n")
+    (path / "identity").write_text("fastzk 2 node 3 uid 0123456789abcdef\n")
     refused(path, "format 2")
-    for line in ("", "fastzk 1 node 3", "fastzk 1 node x\n", "fastzk 1 node 3\n\n", "\0" * 16, "\xff\n"):
+    for line in ("", "fastzk 1 node 3", "fastzk 1 node 3\n", "fastzk 1 node x uid 0123456789abcdef\n", "\0" * 16, "\xff\n"):
         (path / "identity").write_text(line)
         (path / "log" / "log.0000000000000001").write_bytes(b"")
         refused(path, "not right")
@@ -79,10 +82,11 @@ def test_what_is_no_data_directory_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("")
     refused(file, "not a directory")
-    refused(tmp_path / "no" / "parent", "no such file or directory")
+    claim(tmp_path / "no" / "parent")
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "letters").write_text("")
     refused(tmp_path / "home", "it holds 'letters'")
+    assert [entry.name for entry in (tmp_path / "home").iterdir()] == ["letters"], "it is left as it was"
 
 
 def test_a_directory_that_is_not_writable_is_refused() -> None:
@@ -119,7 +123,7 @@ def test_a_beginning_that_was_interrupted_is_begun_again(tmp_path: Path) -> None
         claim(path)
         (path / "identity").write_text(line)
         claim(path)
-        assert (path / "identity").read_text() == "fastzk 1 node 3\n"
+        assert (path / "identity").read_text().startswith("fastzk 1 node 3 uid ")
 
 
 def test_a_log_without_identity_is_refused(tmp_path: Path) -> None:

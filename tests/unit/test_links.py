@@ -29,10 +29,10 @@ class Pair:
         self.one = self.start(1, incarnation=11)
         self.two = self.start(2, incarnation=22)
 
-    def start(self, node_id: int, incarnation: int) -> Links:
+    def start(self, node_id: int, incarnation: int, uid: int = 0, history: int = 0) -> Links:
         listener = listen(self.peers[node_id], "--peers")
         listener_fd = listener.detach()  # libzmq closes it
-        return Links(self.context, node_id, self.peers, listener_fd, incarnation)
+        return Links(self.context, node_id, self.peers, listener_fd, incarnation, uid=uid or node_id, history=history)
 
     def close(self) -> None:
         self.one.close()
@@ -111,7 +111,7 @@ def bare(pair: Pair) -> zmq.Socket[bytes]:
 def test_holes_and_echoes(pair: Pair) -> None:
     with bare(pair) as dealer:
         for incarnation, sequence in [(5, 1), (5, 2), (5, 4), (5, 4), (5, 3), (6, 1), (5, 5), (6, 2)]:
-            head = HEAD.pack(MAGIC, VERSION, 0, 1, incarnation, sequence)
+            head = HEAD.pack(MAGIC, VERSION, 0, 1, 1, 0, incarnation, sequence)
             dealer.send_multipart([head, b"%d.%d" % (incarnation, sequence)])
         heard = [parts[0] for _, parts in receive(pair.two, 5)]
     assert heard == [b"5.1", b"5.2", b"5.4", b"6.1", b"6.2"]
@@ -121,18 +121,39 @@ def test_holes_and_echoes(pair: Pair) -> None:
 
 def test_nonsense_is_dropped(pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
     with bare(pair) as dealer:
-        good = HEAD.pack(MAGIC, VERSION, 0, 1, 7, 1)
+        good = HEAD.pack(MAGIC, VERSION, 0, 1, 1, 0, 7, 1)
         for parts in (
             [b"x"],
             [b""],
             [good],
             [good[:-1], b"short"],
             [b"\xff" * HEAD.size, b"magic"],
-            [HEAD.pack(MAGIC, VERSION + 1, 0, 1, 7, 1), b"version"],
-            [HEAD.pack(MAGIC, VERSION, 0, 9, 7, 1), b"no such node"],
-            [HEAD.pack(MAGIC, VERSION, 0, 2, 7, 1), b"says it is the receiver"],
+            [HEAD.pack(MAGIC, VERSION + 1, 0, 1, 1, 0, 7, 1), b"version"],
+            [HEAD.pack(MAGIC, VERSION, 0, 9, 1, 0, 7, 1), b"no such node"],
+            [HEAD.pack(MAGIC, VERSION, 0, 2, 1, 0, 7, 1), b"says it is the receiver"],
         ):
             dealer.send_multipart(parts)
         dealer.send_multipart([good, b"sense"])
         assert receive(pair.two, 1) == [(1, [b"sense"])]
     assert "dropped a message on the ensemble port" in caplog.text
+
+
+def test_a_second_node_of_a_number_is_not_listened_to(pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
+    """Started by mistake with a number in use, it once displaced the real node, which then read stale data for ever."""
+    send(pair.one, 2, b"real")
+    assert receive(pair.two, 1) == [(1, [b"real"])]
+    with bare(pair) as dealer:
+        dealer.send_multipart([HEAD.pack(MAGIC, VERSION, 0, 1, 99, 0, 5, 1), b"false"])
+        dealer.send_multipart([HEAD.pack(MAGIC, VERSION, 0, 1, 1, 0, 6, 1), b"the real one after a restart"])
+        assert receive(pair.two, 1) == [(1, [b"the real one after a restart"])]
+    assert "two nodes call themselves 1" in caplog.text
+
+
+def test_a_node_of_another_ensemble_is_not_listened_to(pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
+    pair.two.history = 7
+    with bare(pair) as dealer:
+        dealer.send_multipart([HEAD.pack(MAGIC, VERSION, 0, 1, 1, 8, 5, 1), b"another history"])
+        dealer.send_multipart([HEAD.pack(MAGIC, VERSION, 0, 1, 1, 0, 5, 2), b"none yet"])
+        dealer.send_multipart([HEAD.pack(MAGIC, VERSION, 0, 1, 1, 7, 5, 3), b"ours"])
+        assert receive(pair.two, 2) == [(1, [b"none yet"]), (1, [b"ours"])]
+    assert "another ensemble" in caplog.text

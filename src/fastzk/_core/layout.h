@@ -168,7 +168,7 @@ typedef struct {
 _Static_assert(offsetof(entry_t, body) == 48, "an entry's body begins at 48");
 
 enum {
-    OP_EPOCH = 0,             /* the first entry of a leader's epoch; changes nothing */
+    OP_EPOCH = 0,             /* the first entry of a leader's epoch; changes nothing; body: 16 random bytes */
     OP_CREATE_SESSION = -10,  /* body: int timeout_ms, 16 bytes of password */
     OP_CLOSE_SESSION = -11,   /* body: none; with serial 0 it is an expiry, and attach_zxid what the leader saw */
     OP_ATTACH_SESSION = -12,  /* body: int timeout_ms, 16 bytes of password */

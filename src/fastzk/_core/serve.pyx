@@ -387,7 +387,7 @@ cdef class Server(Slots):
         cdef int32_t slot = <int32_t>item.connection
         cdef connection_t *c
         if item.connection >= <uint32_t>self.slots_used:
-            return False
+            return True                             # of a worker of this number in an earlier life of the node: replayed
         c = self.at(slot)
         if item.session_id != c.session_id:
             return True

@@ -31,19 +31,21 @@ import zmq
 from fastzk import limits
 from fastzk._core.apply import Machine
 from fastzk._core.arena import Arena
-from fastzk._core.blocks import count_entries, make_entry, seal
+from fastzk._core.blocks import block_checksum, count_entries, make_entry, seal
 from fastzk._core.tree import format_tree
 from fastzk.config import NodeConfig
 from fastzk.node.workers import FOLLOWER, LEADER, LOOKING, READ, STANDALONE, TOUCH, WRITES, NodeStatus, WorkerLinks
-from fastzk.raft.messages import ProtocolError, Range
+from fastzk.raft.messages import Append, ProtocolError, Range
 from fastzk.raft.peer import Busy, EpochFull, NotLeader, Peer, Role
 from fastzk.state.expiry import ExpiryTable
+from fastzk.state.standing import Standing
 from fastzk.storage.disk import RealDisk
+from fastzk.storage.history import HistoryFile
 from fastzk.storage.log import LogWriter, SegmentLog
 from fastzk.storage.shm import map_shared
 from fastzk.storage.vote import VoteFile
 from fastzk.transport.links import Links
-from fastzk.wire.ensemble import Forward, Resend, Touch, WireError, decode, encode
+from fastzk.wire.ensemble import Forward, Present, Resend, Touch, WireError, decode, encode
 
 OP_EPOCH = 0
 OP_CLOSE_SESSION = -11
@@ -60,6 +62,7 @@ class EngineSetup:
     ensemble_fd: int  # listening; -1 for a standalone node
     worker_address: str  # ipc://...
     ready_fd: int  # one line is written to it when the node serves
+    uid: int  # of the data directory
 
 
 class Engine:
@@ -72,9 +75,10 @@ class Engine:
         self._is_ending = False
         disk = RealDisk()
         self._log = SegmentLog.open(disk, str(config.data_dir / "log"))
-        if self._log.cut is not None:
-            logger.warning("%s", self._log.cut)
         self._vote = VoteFile(disk, str(config.data_dir))
+        self._history_file = HistoryFile(disk, str(config.data_dir))
+        # Checksum of the first block, once that is committed: nodes of another history are not listened to.
+        self._history = self._history_file.load()
         self._writer = LogWriter(self._log)
         arena = Arena.create(map_shared(setup.arena_fd, limits.ARENA_BYTES, is_writable=True))
         format_tree(arena)
@@ -93,7 +97,17 @@ class Engine:
         incarnation = int.from_bytes(os.urandom(8), "little")
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._workers = WorkerLinks(self._context, setup.worker_address, incarnation)
-        self._links = Links(self._context, config.node_id, config.peers, setup.ensemble_fd, incarnation) if config.peers else None
+        self._links: Links | None = None
+        if config.peers:
+            self._links = Links(
+                self._context,
+                config.node_id,
+                config.peers,
+                setup.ensemble_fd,
+                incarnation,
+                uid=setup.uid,
+                history=self._history,
+            )
         self._poller = zmq.Poller()
         self._poller.register(self._workers.router, zmq.POLLIN)
         self._poller.register(self._writer.fd, zmq.POLLIN)
@@ -111,17 +125,18 @@ class Engine:
         self._round = 1
         self._is_round_due = False
         self._told: tuple[NodeStatus, int] | None = None
-        self._is_serving = False
         self._has_said_serving = False
         self._told_zxid = 0
         self._expiry = ExpiryTable(config.tick_time_ms // 4)
         self._expiry_epoch = -1  # the epoch in which `expiry` was begun; it counts only in this one
         # Session time: monotonic, but a stretch in which this process did not run counts as SESSION_STEP_MS_MAX at most.
         self._session_ms = 0
+        self._ticks = 0
         # Committed ranges wait to be applied: the next turn begins at once.
         self._is_left_over = False
         self._now_ms = _monotonic_ms()
-        self._leader_seen_ms = self._now_ms
+        self._standing = Standing(limits.LEADERLESS_MS_MAX, self._now_ms)
+        self._has_said_alone = False
         self._next_tick_ms = self._now_ms + limits.TICK_MS
 
     def run(self) -> None:
@@ -135,6 +150,8 @@ class Engine:
             self._log.last_zxid,
             self._peer.epoch,
         )
+        if self._log.cut is not None:
+            logger.warning("%s", self._log.cut)
         while not self._is_ending:
             self._turn()
         logger.info("node %d ends at zxid %#x", self._config.node_id, self._machine.applied_zxid)
@@ -173,6 +190,9 @@ class Engine:
         # than believe that nobody spoke: it ticks once, not once for each tick it missed.
         self._next_tick_ms = max(self._next_tick_ms + limits.TICK_MS, now_ms + limits.TICK_MS // 2)
         self._peer.tick()
+        self._ticks += 1
+        if self._links is not None and self._ticks % limits.PRESENT_TICKS == 0:
+            self._links.send_all(encode(Present()))
         if self._is_round_due and self._peer.leader_id:
             self._begin_round()
         if self._expiry_epoch == self._peer.epoch and self._peer.role is Role.LEADER:
@@ -201,7 +221,11 @@ class Engine:
                     self._touch(message.session_ids)
                 case Resend():
                     self._is_round_due = True
+                case Present():
+                    pass  # the link has taken note
                 case _:
+                    if isinstance(message, Append):
+                        self._standing.hear_committed(message.committed_index)
                     try:
                         self._peer.step(message)
                     except ProtocolError as error:
@@ -331,9 +355,12 @@ class Engine:
     def _begin_epoch(self) -> None:
         logger.info("node %d leads epoch %#x", self._config.node_id, self._peer.epoch)
         self._drop_pending()
-        self._propose_block([make_entry(OP_EPOCH, b"")], 1)
+        # Random, so that no block of one history is ever equal to one of another.
+        self._propose_block([make_entry(OP_EPOCH, os.urandom(16))], 1)
 
     def _apply(self, batch: Range) -> None:
+        if not self._history:
+            self._learn_history(batch)
         self._machine.apply(batch.payload)
         self._time_ms = max(self._time_ms, self._machine.applied_time_ms)
         changes = self._machine.take_session_changes()
@@ -349,6 +376,13 @@ class Engine:
             self._expiry.begin(self._machine.sessions(), self._session_ms)
             self._expiry_epoch = self._peer.epoch
 
+    def _learn_history(self, batch: Range) -> None:
+        assert batch.first_index == 1, f"the history is not known, and entry {batch.first_index} is to be applied"
+        self._history = block_checksum(batch.payload)
+        self._history_file.save(self._history)
+        if self._links is not None:
+            self._links.history = self._history
+
     def _touch(self, session_ids: bytes) -> None:
         if self._peer.role is Role.LEADER:
             self._expiry.touch(array("Q", session_ids), self._session_ms)
@@ -360,19 +394,22 @@ class Engine:
     def _tell_status(self) -> None:
         peer = self._peer
         leader_id = peer.leader_id or 0
-        if leader_id:
-            self._leader_seen_ms = self._now_ms
-            if self._machine.applied_zxid >> 32 == peer.epoch:
-                self._is_serving = True
-        elif self._now_ms - self._leader_seen_ms > limits.LEADERLESS_MS_MAX:
-            self._is_serving = False
+        standing = self._standing
+        standing.update(
+            self._now_ms,
+            has_leader=leader_id != 0,
+            applied_index=self._machine.applied_index,
+            is_epoch_applied=self._machine.applied_zxid >> 32 == peer.epoch,
+        )
+        if standing.is_alone != self._has_said_alone:
+            self._say_alone(leader_id)
         if not self._config.peers:
             role = STANDALONE
         elif peer.role is Role.LEADER:
             role = LEADER
         else:
             role = FOLLOWER if leader_id else LOOKING
-        status = NodeStatus(peer.epoch, leader_id, role, self._is_serving)
+        status = NodeStatus(peer.epoch, leader_id, role, standing.is_serving)
         if self._told is not None:
             old = self._told[0]
             if status == old and self._told[1] == self._round:
@@ -384,6 +421,27 @@ class Engine:
         self._told = (status, self._round)
         for number in self._workers.numbers:
             self._workers.tell_status(number, status, self._round)
+
+    def _say_alone(self, leader_id: int) -> None:
+        """Tells people why a node does not serve, and when it can again."""
+        self._has_said_alone = self._standing.is_alone
+        voters = self._config.voters
+        if not self._standing.is_alone:
+            logger.info("node %d has a leader: node %d", self._config.node_id, leader_id)
+        elif self._standing.is_stuck:
+            logger.warning(
+                "node %d does not get what is committed (applied %d of %d): do the other nodes listen to it?",
+                self._config.node_id,
+                self._machine.applied_index,
+                self._standing.heard_committed_index,
+            )
+        else:
+            logger.warning(
+                "node %d waits for a leader: %d of nodes %s must run and reach each other",
+                self._config.node_id,
+                len(voters) // 2 + 1,
+                ", ".join(map(str, voters)),
+            )
 
     def _begin_round(self) -> None:
         self._round += 1
@@ -397,7 +455,7 @@ class Engine:
             if items or zxid != self._told_zxid:
                 self._workers.commit(number, items, zxid)
         self._told_zxid = zxid
-        if not self._has_said_serving and self._is_serving and len(self._workers.numbers) >= self._config.workers:
+        if not self._has_said_serving and self._standing.is_serving and len(self._workers.numbers) >= self._config.workers:
             self._has_said_serving = True
             status = self._told[0] if self._told else None
             mode = {LEADER: "leader", FOLLOWER: "follower", STANDALONE: "standalone"}.get(status.role if status else 0, "looking")

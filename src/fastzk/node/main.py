@@ -37,11 +37,13 @@ def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
     cpus = parse_cpus(options.cpus) if options.cpus and is_pinned else tuple(allowed)
     if missing := [cpu for cpu in cpus if cpu not in allowed]:
         raise ConfigError(f"--cpus {options.cpus!r}: core {missing[0]} is not among those this process may use ({_spans(allowed)})")
-    workers = options.workers or max(1, min(len(cpus) - 1, 8))
+    workers = max(1, min(len(cpus) - 1, 8)) if options.workers is None else options.workers
     if not 1 <= workers <= limits.WORKERS_MAX:
         raise ConfigError(f"--workers {workers}: must be from 1 to {limits.WORKERS_MAX}")
     if not 100 <= options.tick_time <= 60_000:
         raise ConfigError(f"--tick-time {options.tick_time}: must be from 100 to 60000 milliseconds")
+    if not options.data_dir.isprintable():
+        raise ConfigError(f"--data-dir {options.data_dir!a}: the path must be valid UTF-8 without control characters")
     zk, native = parse_listen(options.zk, "--zk"), parse_listen(options.native, "--native")
     peers = parse_peers(options.peers, node_id)
     for name, address in [("--native", native), *(("--peers", peer) for peer in peers.values() if peer == peers[node_id])]:
@@ -93,7 +95,6 @@ def _parser() -> argparse.ArgumentParser:
     option(
         "--workers",
         type=int,
-        default=0,
         metavar="N",
         help="processes that serve clients (default: one for each core but the engine's, at most 8)",
     )

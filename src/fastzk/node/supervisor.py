@@ -169,6 +169,7 @@ class Supervisor:
             ensemble_fd=ensemble.fileno() if ensemble else -1,
             worker_address=self._worker_address,
             ready_fd=self._engine_ready_fd,
+            uid=self._directory.uid,
         )
         Engine(setup).run()
 

@@ -3,7 +3,9 @@
     DATA/lock       held with flock as long as the process lives, however it ends
     DATA/vote       storage/vote.py
     DATA/log/       storage/log.py
-    DATA/identity   one line: fastzk <format version> node <node id>
+    DATA/identity   one line: fastzk <format version> node <node id> uid <16 hex digits>
+
+The uid is random, made with the directory: two directories that call themselves the same node are told apart by it.
 
 Rule: identity is written last, and synced.  Where it stands everything else must stand; where it does not, nothing was
 ever promised from this directory.  Directories are made with mode 0700, files with 0600."""
@@ -23,7 +25,8 @@ IDENTITY_NAME = "identity"
 LOCK_NAME = "lock"
 # What may be in a directory that has no identity yet: our own unfinished beginnings, and what mkfs leaves.
 _BEGINNINGS = {LOCK_NAME, VOTE_NAME, LOG_NAME, IDENTITY_NAME, "lost+found"}
-_LINE = re.compile(r"fastzk (\d{1,9}) node (\d{1,9})\n")
+_LINE = re.compile(r"fastzk (\d{1,9}) node (\d{1,9}) uid ([0-9a-f]{16})\n")
+_LINE_SIZE_MAX = 64
 
 
 class IdentityError(Exception):
@@ -36,6 +39,8 @@ class DataDirectory:
     def __init__(self, path: str, node_id: int, lock_fd: int) -> None:
         self.path = path
         self.node_id = node_id
+        # Of this directory; known once it is claimed.
+        self.uid = 0
         self._lock_fd = lock_fd
 
     @classmethod
@@ -43,6 +48,7 @@ class DataDirectory:
         """Locks the directory and sees that it is this node's; on first use makes it so.  Raises IdentityError.
 
         Whether vote and log can be read is for VoteFile.load() and SegmentLog.open() to say."""
+        _refuse_strangers(path)
         try:
             lock_fd = _lock(path)
         except OSError as e:
@@ -71,7 +77,7 @@ class DataDirectory:
     def _identify(self) -> None:
         file = Path(self.path, IDENTITY_NAME)
         line = file.read_text("ascii", "replace") if file.exists() else ""
-        if not line.endswith("\n") and len(line) < 32 and not self._is_used():
+        if not line.endswith("\n") and len(line) < _LINE_SIZE_MAX and not self._is_used():
             self._found()
             return
         match = _LINE.fullmatch(line)
@@ -82,6 +88,7 @@ class DataDirectory:
             raise IdentityError(f"{self.path}: holds data of format {version}, not of format {FORMAT_VERSION}")
         if node_id != self.node_id:
             raise IdentityError(f"{self.path}: holds the data of node {node_id}, not of node {self.node_id}")
+        self.uid = int(match[3], 16)
         for name in (VOTE_NAME, LOG_NAME):
             if not os.path.lexists(f"{self.path}/{name}"):
                 raise IdentityError(f"{self.path}/{name}: missing, though node {node_id} has been in use")
@@ -92,14 +99,12 @@ class DataDirectory:
 
     def _found(self) -> None:
         """First use."""
-        strange = sorted(set(os.listdir(self.path)) - _BEGINNINGS)
-        if strange:
-            raise IdentityError(f"{self.path}: is neither empty nor a data directory of fastzk: it holds {strange[0]!r}")
+        self.uid = int.from_bytes(os.urandom(8), "little") or 1
         disk = RealDisk()
         if not os.path.lexists(self.log_path):
             disk.make_dir(self.log_path)
         VoteFile(disk, self.path).load(is_new=True)
-        line = f"fastzk {FORMAT_VERSION} node {self.node_id}\n".encode()
+        line = f"fastzk {FORMAT_VERSION} node {self.node_id} uid {self.uid:016x}\n".encode()
         fd = os.open(f"{self.path}/{IDENTITY_NAME}", os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE)
         try:
             # Before the identity stands, all that it vouches for must.
@@ -112,8 +117,21 @@ class DataDirectory:
         disk.sync_dir(str(Path(self.path).absolute().parent))
 
 
+def _refuse_strangers(path: str) -> None:
+    """Somebody else's directory is left as it is, without even a lock."""
+    if not os.path.isdir(path) or os.path.lexists(f"{path}/{IDENTITY_NAME}"):
+        return
+    try:
+        strange = sorted(set(os.listdir(path)) - _BEGINNINGS)
+    except OSError as e:
+        raise IdentityError(f"{path}: {_explain(e)}") from e
+    if strange:
+        raise IdentityError(f"{path}: is neither empty nor a data directory of fastzk: it holds {strange[0]!r}")
+
+
 def _lock(path: str) -> int:
     if not os.path.lexists(path):
+        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
         os.mkdir(path, DIRECTORY_MODE)
     fd = os.open(f"{path}/{LOCK_NAME}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
     try:

@@ -3,11 +3,13 @@
 Each node binds one ROUTER and connects one DEALER to every other node; what it says goes out through its DEALER, what it hears
 comes in through its ROUTER.  Each message begins with a head part:
 
-    u16 magic 'fz'   u8 version   u8 spare   u32 sender   u64 incarnation   u64 sequence        (little-endian, 24 bytes)
+    u16 magic 'fz'  u8 version  u8 spare  u32 sender  u64 uid  u64 history  u64 incarnation  u64 sequence   (little-endian)
 
 ZeroMQ reconnects by itself and may then lose messages, or deliver late ones: `incarnation` is random per process start and
 `sequence` counts 1, 2, 3... per link, so a hole is seen (`holes`) and an echo of an older life is dropped.  Raft needs neither;
 forwarded writes do, to be sent again at once rather than after a timeout.
+`uid` is the sender's data directory's: while one node of a number is alive, another that calls itself so is not listened to.
+`history` tells ensembles apart (storage/history.py); 0 is not known yet, and fits any.
 Rule: nothing waits here.  A message to a node that is not connected, or is too far behind, is dropped: ZMQ_IMMEDIATE keeps none
 for later, and the consensus above repeats what matters.
 Rule: routing ids are not trusted, the head is; who may connect is limited by the loopback rule (config.py)."""
@@ -18,6 +20,7 @@ import ctypes
 import logging
 import os
 import struct
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -27,18 +30,22 @@ import zmq.utils.monitor
 from fastzk import limits
 from fastzk.config import Address
 
-HEAD = struct.Struct("<HBBIQQ")
+HEAD = struct.Struct("<HBBIQQQQ")
 # With any domain set, libzmq closes peers that speak ZMTP 1 or 2 (there is no handler, so nobody else is asked).  Without,
 # it takes whatever does not begin like ZMTP, an HTTP request for example, for ZMTP 1, and keeps the connection for ever.
 ZMTP_3_ONLY = "fastzk"
 MAGIC = 0x7A66
-VERSION = 1
+VERSION = 2
+# So long must a node be silent before one with another data directory may take its number (a machine was replaced).
+SUCCESSION_S = 10.0
 
 logger = logging.getLogger("fastzk.links")
 
 
 @dataclass(slots=True)
 class _Inbound:
+    uid: int = 0
+    heard_s: float = 0.0  # when it last said something
     incarnation: int = 0
     sequence: int = 0
     retired: list[int] = field(default_factory=list)  # incarnations that were replaced; a late echo of them is dropped
@@ -54,8 +61,14 @@ class Links:
         peers: Mapping[int, Address],
         socket_fd: int,
         incarnation: int,
+        *,
+        uid: int,
+        history: int,
     ) -> None:
         self._node_id = node_id
+        self._uid = uid
+        # This node's; set by the engine when it becomes known.
+        self.history = history
         self._incarnation = incarnation
         self._sequence = dict.fromkeys(peers, 0)
         self._inbound = {peer: _Inbound() for peer in peers}
@@ -99,13 +112,18 @@ class Links:
     def send(self, peer: int, parts: Sequence[bytes]) -> bool:
         """Sends to a node; False when the message was dropped because it cannot leave now."""
         sequence = self._sequence[peer] + 1
-        head = HEAD.pack(MAGIC, VERSION, 0, self._node_id, self._incarnation, sequence)
+        head = HEAD.pack(MAGIC, VERSION, 0, self._node_id, self._uid, self.history, self._incarnation, sequence)
         try:
             self._dealers[peer].send_multipart([head, *parts], zmq.NOBLOCK, copy=True)
         except zmq.Again:
             return False
         self._sequence[peer] = sequence
         return True
+
+    def send_all(self, parts: Sequence[bytes]) -> None:
+        """Sends to every other node; it does not matter whether it arrives."""
+        for peer in self._dealers:
+            self.send(peer, parts)
 
     def receive(self) -> Iterator[tuple[int, list[bytes]]]:
         """(sender, parts) of what has arrived, at most a turn's worth."""
@@ -156,10 +174,15 @@ class Links:
         if len(message) < 3 or len(message[1]) != HEAD.size:
             self.complain("somebody", f"{len(message)} parts, and no head of {HEAD.size} bytes")
             return 0
-        magic, version, _, sender, incarnation, sequence = HEAD.unpack(message[1])
+        magic, version, _, sender, uid, history, incarnation, sequence = HEAD.unpack(message[1])
         inbound = self._inbound.get(sender)
         if magic != MAGIC or version != VERSION or inbound is None or sender == self._node_id:
             self.complain(f"node {sender}", f"magic {magic:#x}, version {version}: not a node of this ensemble and version")
+            return 0
+        if self.history and history and history != self.history:
+            self.complain(f"node {sender}", f"its data is of another ensemble: history {history:016x}, ours {self.history:016x}")
+            return 0
+        if not self._is_successor(inbound, int(sender), uid):
             return 0
         if incarnation != inbound.incarnation:
             if incarnation in inbound.retired:
@@ -173,3 +196,13 @@ class Links:
             self._holes[sender] = None
         inbound.sequence = sequence
         return int(sender)
+
+    def _is_successor(self, inbound: _Inbound, sender: int, uid: int) -> bool:
+        """False for a second node that calls itself `sender` while the first is alive: it would displace it, and vote twice."""
+        now_s = time.monotonic()
+        if inbound.uid and uid != inbound.uid and now_s - inbound.heard_s < SUCCESSION_S:
+            what = f"two nodes call themselves {sender}: data directory {uid:016x}, and {inbound.uid:016x}, which is listened to"
+            self.complain(f"node {sender}", what)
+            return False
+        inbound.uid, inbound.heard_s = uid, now_s
+        return True

@@ -9,6 +9,7 @@ Part 0, little-endian:    kind u8, then
     FORWARD       count u32; one further part: that many entries for the leader
     TOUCH         one further part: u64 ids of sessions a node has heard of
     RESEND        nothing: "writes you forwarded have been lost, send all that are unanswered again"
+    PRESENT       nothing: "I am there", once a second to everyone, so that all know whose number is taken
 
 Who sent a message is not in it: the link knows (transport/links.py).  Rule: whatever arrives is checked here, blocks with their
 checksums; what does not make sense raises WireError and changes nothing."""
@@ -22,7 +23,7 @@ from dataclasses import dataclass
 from fastzk._core.blocks import BlockDamaged, check, count_entries
 from fastzk.raft.messages import Append, AppendReply, Message, Range, Vote, VoteReply
 
-VOTE, VOTE_REPLY, APPEND, APPEND_REPLY, FORWARD, TOUCH, RESEND = range(1, 8)
+VOTE, VOTE_REPLY, APPEND, APPEND_REPLY, FORWARD, TOUCH, RESEND, PRESENT = range(1, 9)
 
 _VOTE = struct.Struct("<BBQQQ")
 _VOTE_REPLY = struct.Struct("<BBBQ")
@@ -56,7 +57,12 @@ class Resend:
     """Forwarded writes were lost on the link."""
 
 
-EnsembleMessage = Message | Forward | Touch | Resend
+@dataclass(frozen=True, slots=True)
+class Present:
+    """The sender is there."""
+
+
+EnsembleMessage = Message | Forward | Touch | Resend | Present
 
 
 def encode(message: EnsembleMessage) -> list[bytes]:
@@ -94,6 +100,8 @@ def encode(message: EnsembleMessage) -> list[bytes]:
             return [_BARE.pack(TOUCH), message.session_ids]
         case Resend():
             return [_BARE.pack(RESEND)]
+        case Present():
+            return [_BARE.pack(PRESENT)]
 
 
 def decode(parts: Sequence[bytes], sender: int) -> EnsembleMessage:
@@ -132,7 +140,12 @@ def decode(parts: Sequence[bytes], sender: int) -> EnsembleMessage:
                 return Touch(rest[0])
             case 7:
                 _expect_parts(rest, 0)
+                _BARE.unpack(head)
                 return Resend()
+            case 8:
+                _expect_parts(rest, 0)
+                _BARE.unpack(head)
+                return Present()
             case kind:
                 raise WireError(f"message of unknown kind {kind}")
     except (struct.error, BlockDamaged) as error:
