@@ -196,8 +196,10 @@ class Engine:
         if self._is_round_due and self._peer.leader_id:
             self._begin_round()
         if self._expiry_epoch == self._peer.epoch and self._peer.role is Role.LEADER:
-            for session_id, attach_zxid in self._expiry.due(self._session_ms):
-                logger.info("session %#x expires", session_id)
+            due = self._expiry.due(self._session_ms)
+            if due:
+                logger.info("%d session(s) expire, the first of them %#x", len(due), due[0][0])
+            for session_id, attach_zxid in due:
                 self._add(make_entry(OP_CLOSE_SESSION, b"", session_id=session_id, attach_zxid=attach_zxid), 1)
 
     def _take_synced(self) -> None:

@@ -81,6 +81,7 @@ class Links:
         ctypes.CDLL(None).srand(int.from_bytes(os.urandom(4), "little"))
         self.router = context.socket(zmq.ROUTER)
         self.router.setsockopt(zmq.LINGER, 0)
+        self.router.setsockopt(zmq.IPV6, 1)
         self.router.setsockopt_string(zmq.ZAP_DOMAIN, ZMTP_3_ONLY)
         self.router.setsockopt(zmq.MAXMSGSIZE, limits.LINK_MESSAGE_BYTES_MAX)
         self.router.setsockopt(zmq.HANDSHAKE_IVL, 5000)
@@ -96,6 +97,7 @@ class Links:
     def _connect(self, context: zmq.Context[zmq.Socket[bytes]], peer: int, address: Address) -> None:
         dealer = context.socket(zmq.DEALER)
         dealer.setsockopt(zmq.LINGER, 0)
+        dealer.setsockopt(zmq.IPV6, 1)
         dealer.setsockopt(zmq.IMMEDIATE, 1)
         dealer.setsockopt(zmq.RECONNECT_IVL, 20)
         dealer.setsockopt(zmq.RECONNECT_IVL_MAX, 200)
