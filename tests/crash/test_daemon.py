@@ -5,6 +5,7 @@ Method: the real command with real files and ports."""
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -102,6 +103,15 @@ def test_a_damaged_log_is_named_and_kept(disk: Path) -> None:
         assert segment.read_bytes() == bytes(damaged), "a damaged log is evidence; it stays as it is"
         segment.write_bytes(whole)
         ensemble.restart(node)
+
+
+def test_a_data_directory_removed_under_a_node_ends_it(disk: Path) -> None:
+    """It once went on acknowledging, into a file that no directory held."""
+    with Ensemble(1, disk) as ensemble:
+        node = ensemble.node(1)
+        shutil.rmtree(node.data_dir)
+        assert node.wait_end() == 2
+        assert "was removed while the node was running" in node.log_tail()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

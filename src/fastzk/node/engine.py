@@ -41,6 +41,7 @@ from fastzk.state.expiry import ExpiryTable
 from fastzk.state.standing import Standing
 from fastzk.storage.disk import RealDisk
 from fastzk.storage.history import HistoryFile
+from fastzk.storage.identity import check_still_there
 from fastzk.storage.log import LogWriter, SegmentLog
 from fastzk.storage.shm import map_shared
 from fastzk.storage.vote import VoteFile
@@ -191,8 +192,10 @@ class Engine:
         self._next_tick_ms = max(self._next_tick_ms + limits.TICK_MS, now_ms + limits.TICK_MS // 2)
         self._peer.tick()
         self._ticks += 1
-        if self._links is not None and self._ticks % limits.PRESENT_TICKS == 0:
-            self._links.send_all(encode(Present()))
+        if self._ticks % limits.PRESENT_TICKS == 0:
+            check_still_there(str(self._config.data_dir))
+            if self._links is not None:
+                self._links.send_all(encode(Present()))
         if self._is_round_due and self._peer.leader_id:
             self._begin_round()
         if self._expiry_epoch == self._peer.epoch and self._peer.role is Role.LEADER:

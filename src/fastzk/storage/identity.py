@@ -117,6 +117,12 @@ class DataDirectory:
         disk.sync_dir(str(Path(self.path).absolute().parent))
 
 
+def check_still_there(path: str) -> None:
+    """Raises IdentityError when the directory was removed under a running node: what it wrote on would be in no file."""
+    if not os.path.lexists(f"{path}/{IDENTITY_NAME}"):
+        raise IdentityError(f"{path}: was removed while the node was running; the node ends, since it can store nothing")
+
+
 def _refuse_strangers(path: str) -> None:
     """Somebody else's directory is left as it is, without even a lock."""
     if not os.path.isdir(path) or os.path.lexists(f"{path}/{IDENTITY_NAME}"):
