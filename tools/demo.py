@@ -7,15 +7,15 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from kazoo.client import KazooClient
 from kazoo.exceptions import ConnectionLoss as KazooConnectionLoss
-from kazoo.retry import KazooRetry
 
 from fastzk import Client, errors
+from fastzk.testing.clients import kazoo_client, native_client
 from fastzk.testing.ensemble import Ensemble, file_system_of, wait_for
 from fastzk.testing.ledger import WINDOW as WRITES_UNDER_WAY
 from fastzk.testing.ledger import Writer, progress
@@ -36,24 +36,14 @@ def say(text: str) -> None:
     print(f"{time.monotonic() - STARTED_S:6.1f} s  {text}", flush=True)
 
 
-@contextlib.contextmanager
-def kazoo(hosts: str) -> Iterator[KazooClient]:
+def kazoo(hosts: str) -> contextlib.AbstractContextManager[KazooClient]:
     """A client of ZooKeeper's protocol."""
-    retry = KazooRetry(max_tries=-1, delay=0.05, backoff=1, max_delay=0.2)
-    client = KazooClient(hosts, timeout=SESSION_S, connection_retry=retry)
-    client.start(timeout=SESSION_S)
-    try:
-        yield client
-    finally:
-        client.stop()
-        client.close()
+    return kazoo_client(hosts, SESSION_S)
 
 
-@contextlib.contextmanager
-def native(hosts: str) -> Iterator[Client]:
+def native(hosts: str) -> contextlib.AbstractContextManager[Client]:
     """fastzk's own client, over ZeroMQ."""
-    with Client(hosts, timeout=SESSION_S) as client:
-        yield client
+    return native_client(hosts, SESSION_S)
 
 
 Connect = Callable[[str], contextlib.AbstractContextManager[Any]]

@@ -11,7 +11,7 @@ PATH_BYTES_MAX = 4096
 # Replies that a client has not read; beyond it the client is cut off, so that one cannot eat the node's memory.
 OUTPUT_BYTES_MAX = 64 << 20
 
-# Client connections of one worker: slots are 16-byte pointers, and each has a file descriptor.
+# Client connections of one worker: each has a slot in a table made at the start, and a file descriptor.
 CONNECTIONS_MAX = 65536
 
 # The arena's reservation: what 32-bit refs of 16-byte granules reach.  Untouched pages cost nothing.
@@ -51,14 +51,12 @@ HEARTBEAT_TICKS = 2
 # Each node tells all others once a second that its number is taken.
 PRESENT_TICKS = 20
 
-# ZooKeeper's tickTime as its sample configuration has it; session timeouts are clamped to [2, 20] times it.
+# ZooKeeper's tickTime as its sample configuration has it; session timeouts are clamped to [2, 20] times it (config.py).
 TICK_TIME_MS = 2000
-SESSION_TIMEOUT_MS_MIN = 2 * TICK_TIME_MS
-SESSION_TIMEOUT_MS_MAX = 20 * TICK_TIME_MS
 
-# Without a leader for longer than this a node closes its clients: half the smallest session timeout, so that a client still
-# has as long to find a node that serves.
-LEADERLESS_MS_MAX = SESSION_TIMEOUT_MS_MIN // 2
+# Without a leader for longer than this a node closes its clients: half the smallest session timeout of the default tick time, so
+# that a client still has as long to find a node that serves; no shorter with a shorter tick time, or each election would do it.
+LEADERLESS_MS_MAX = 2000
 
 # The longest stretch between two turns that session time counts.  A process that was stopped for longer did not hear its
 # clients, so that time is not held against them.
@@ -71,7 +69,6 @@ REPLY_BYTES_MAX = 64 << 20  # one reply, to our client: a listing of a million c
 MESSAGE_BYTES_MAX = 2 * REPLY_BYTES_MAX  # what a client takes at once: a node's whole output, and one reply more
 SEND_BYTES_MAX = 1 << 20  # of requests in one message: larger messages gain nothing and delay the first request in them
 SEND_REQUESTS_MAX = 4096  # in one message: bounds how long the client's thread encodes before it listens again
-HANDSHAKE_BYTES_MAX = 1024  # a ConnectResponse is 37 bytes; what is larger does not speak our protocol
 PENDING_REQUESTS_MAX = 1 << 17  # queued or unanswered of one client; a caller beyond it waits for room
 READ_TRIES_MAX = 5  # a read that was lost with so many connections may be what breaks them: it fails
 BACKOFF_FIRST_S = 0.05  # pause after every host was tried in vain; doubles...

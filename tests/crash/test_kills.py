@@ -7,16 +7,13 @@ node, and the digests of all nodes must be equal."""
 
 import contextlib
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import kazoo.exceptions
 import pytest
-from kazoo.client import KazooClient
-from kazoo.retry import KazooRetry
 
-from fastzk import Client, errors
+from fastzk import errors
+from fastzk.testing.clients import kazoo_client, native_client
 from fastzk.testing.ensemble import Ensemble, Node, wait_for
 from fastzk.testing.ledger import Writer, progress
 
@@ -33,31 +30,6 @@ LOST = (
     *(kazoo.exceptions.ConnectionLoss, kazoo.exceptions.OperationTimeoutError, kazoo.exceptions.SessionExpiredError),
     *(errors.ConnectionLoss, errors.OperationTimeoutError, errors.SessionExpiredError),
 )
-
-
-@contextlib.contextmanager
-def kazoo_client(hosts: str) -> Iterator[KazooClient]:
-    """A kazoo client that never gives up and does not wait long between its tries."""
-    retry = KazooRetry(max_tries=-1, delay=0.05, backoff=1, max_delay=0.2)
-    client = KazooClient(hosts, timeout=SESSION_S, connection_retry=retry)
-    client.start(timeout=SESSION_S)
-    try:
-        yield client
-    finally:
-        client.stop()
-        client.close()
-
-
-@contextlib.contextmanager
-def native_client(hosts: str) -> Iterator[Any]:
-    """fastzk's own client."""
-    client = Client(hosts, timeout=SESSION_S)
-    client.start(timeout=SESSION_S)
-    try:
-        yield client
-    finally:
-        client.stop()
-        client.close()
 
 
 def kill(nodes: Ensemble, kind: str) -> None:
@@ -83,8 +55,8 @@ def kill(nodes: Ensemble, kind: str) -> None:
 def test_twenty_kills_under_load_lose_nothing_and_double_nothing(disk: Path) -> None:
     with contextlib.ExitStack() as stack:
         nodes = stack.enter_context(Ensemble(3, disk))
-        clients = [stack.enter_context(kazoo_client(nodes.zk_hosts)) for _ in range(2)]
-        clients += [stack.enter_context(native_client(nodes.native_hosts)) for _ in range(2)]
+        clients = [stack.enter_context(kazoo_client(nodes.zk_hosts, SESSION_S)) for _ in range(2)]
+        clients += [stack.enter_context(native_client(nodes.native_hosts, SESSION_S)) for _ in range(2)]
         clients[0].create("/ledger")
         writers = [
             Writer(f"{'native' if number > 1 else 'kazoo'}{number}", client, "/ledger", LOST)
@@ -102,7 +74,7 @@ def test_twenty_kills_under_load_lose_nothing_and_double_nothing(disk: Path) -> 
             writer.stop()
         assert nodes.digest()
         for writer, node in zip(writers, itertools.cycle(nodes.nodes), strict=False):  # equal digests: any node will do
-            with kazoo_client(node.zk_host) as reader:
+            with kazoo_client(node.zk_host, SESSION_S) as reader:
                 complaints = writer.complaints(reader)
                 assert not complaints, f"writer {writer.name}, read at node {node.number}: {complaints[:20]}"
 
@@ -116,14 +88,14 @@ def write_on(writers: list[Writer], when: str) -> None:
 
 def test_a_node_whose_engine_is_killed_ends_and_comes_back(ensemble: Ensemble) -> None:
     victim = ensemble.leader()
-    with kazoo_client(ensemble.zk_hosts) as client:
+    with kazoo_client(ensemble.zk_hosts, SESSION_S) as client:
         client.create("/before", b"kept")
         victim.kill_engine()
         assert victim.wait_end() != 0
         ensemble.wait_serving([node for node in ensemble.nodes if node is not victim])
         client.retry(client.create, "/after")
     ensemble.restart(victim)
-    with kazoo_client(victim.zk_host) as client:
+    with kazoo_client(victim.zk_host, SESSION_S) as client:
         client.sync("/")
         assert client.get("/before")[0] == b"kept"
         assert client.exists("/after")
@@ -131,7 +103,7 @@ def test_a_node_whose_engine_is_killed_ends_and_comes_back(ensemble: Ensemble) -
 
 
 def test_a_node_ends_on_sigterm_and_keeps_its_data(ensemble: Ensemble) -> None:
-    with kazoo_client(ensemble.zk_hosts) as client:
+    with kazoo_client(ensemble.zk_hosts, SESSION_S) as client:
         client.create("/kept", b"x")
     for node in ensemble.nodes:
         assert node.stop() == 0
@@ -139,6 +111,6 @@ def test_a_node_ends_on_sigterm_and_keeps_its_data(ensemble: Ensemble) -> None:
         node.start()
     ensemble.wait_all_serving()
     for node in ensemble.nodes:
-        with kazoo_client(node.zk_host) as client:
+        with kazoo_client(node.zk_host, SESSION_S) as client:
             client.sync("/")
             assert client.get("/kept")[0] == b"x"

@@ -229,12 +229,13 @@ class Engine:
                 case Present():
                     pass  # the link has taken note
                 case _:
-                    if isinstance(message, Append):
-                        self._standing.hear_committed(message.committed_index)
                     try:
                         self._peer.step(message)
                     except ProtocolError as error:
                         links.complain(f"node {sender}", error)
+                        continue
+                    if isinstance(message, Append):
+                        self._standing.hear_committed(message.committed_index)
         for node_id in links.take_lost():
             if node_id == self._peer.leader_id:
                 self._is_round_due = True
