@@ -26,7 +26,7 @@ cdef enum:
 cdef char *OPEN_VECTOR = b"\0\0\0\1\0\0\0\x1f\0\0\0\5world\0\0\0\6anyone"
 
 
-cdef int acl_take(jute_t *r, buffer_t *clean) noexcept nogil:
+cdef int acl_take(jute_t *r, buffer_t *clean, const caller_t *who) noexcept nogil:
     cdef const char *begin
     cdef const char *scheme
     cdef const char *id
@@ -189,21 +189,22 @@ cdef inline bint is_hex(char character) noexcept nogil:
     return c'0' <= character <= c'9' or c'a' <= character <= c'f' or c'A' <= character <= c'F'
 
 
-cdef bint acl_permits(arena_t *a, ref_t acl, int32_t perm) noexcept nogil:
+cdef bint acl_permits(arena_t *a, ref_t acl, int32_t perm, const caller_t *who) noexcept nogil:
     cdef const char *vector
-    cdef jute_t r
+    cdef uint32_t size = 0
+    if acl != 0 and acl == a.header.acl_open:
+        return True
+    vector = acl_see(a, acl, &size)
+    return vector is not NULL and acl_vector_permits(vector, size, perm, who)
+
+
+cdef bint acl_vector_permits(const char *vector, uint32_t size, int32_t perm, const caller_t *who) noexcept nogil:
+    cdef jute_t r = jute_over(vector, size)
     cdef const char *scheme
     cdef const char *id
     cdef int32_t scheme_size = 0
     cdef int32_t id_size = 0
     cdef int32_t perms
-    cdef uint32_t size = 0
-    if acl != 0 and acl == a.header.acl_open:
-        return True
-    vector = acl_see(a, acl, &size)
-    if vector is NULL:
-        return False
-    r = jute_over(vector, size)
     jute_int(&r)
     while r.at < r.end:
         perms = jute_int(&r)
@@ -220,10 +221,12 @@ cdef bint acl_permits(arena_t *a, ref_t acl, int32_t perm) noexcept nogil:
 def cleaned(bytes vector not None) -> bytes | None:
     """The vector as it would be stored, None when it is not valid.  Raises ValueError when the bytes are no vector."""
     cdef jute_t r = jute_over(vector, len(vector))
+    cdef caller_t nobody
     cdef buffer_t clean
+    memset(&nobody, 0, sizeof(nobody))
     memset(&clean, 0, sizeof(clean))
     try:
-        err = acl_take(&r, &clean)
+        err = acl_take(&r, &clean, &nobody)
         if r.failed or r.at != r.end:
             raise ValueError("not an ACL vector")
         return None if err else clean.data[:clean.size]

@@ -14,6 +14,7 @@ Rule: CHANGE items of an entry stand before its RESULT, and ITEM_SESSION after i
 Rule: a session's end removes its ephemerals in the same zxid (Z9).
 Python runs once per block; entries are applied without the GIL."""
 
+from fastzk._core.acl cimport caller_t
 from fastzk._core.arena cimport arena_change, arena_see, arena_write_begin, arena_write_end
 from fastzk._core.blocks cimport entries_walk, entry_see
 from fastzk._core.codes cimport (
@@ -55,6 +56,7 @@ from fastzk._core.layout cimport (
     znode_t,
 )
 from fastzk._core.reads cimport READ_LOST, is_read, read_answer
+from fastzk._core.session_table cimport session_caller, session_identify
 from fastzk._core.tree cimport session_create, session_find, session_remove, tree_delete, tree_see
 from fastzk._core.writes cimport MADE_SIZE_MAX, announce, write_apply
 from libc.stdint cimport uint8_t
@@ -62,7 +64,7 @@ from libc.string cimport memcpy, memset
 
 
 cdef enum:
-    SESSION_BODY_SIZE = 20      # int timeout_ms, then the password
+    SESSION_BODY_MIN = 20       # int timeout_ms, then the password; identities may follow
     PASSWORD_SIZE = 16
 
 cdef tuple CHANGE_KINDS = ("created", "attached", "closed")
@@ -187,7 +189,7 @@ cdef class Machine:
         cdef uint32_t timeout_ms
         cdef const char *password
         cdef ref_t ref
-        if entry.body_size != SESSION_BODY_SIZE:
+        if entry.body_size < SESSION_BODY_MIN:
             return self.pass_by(a, entry, now, ERR_MARSHALLING)
         if session_find(a, entry.session_id):
             return self.pass_by(a, entry, now, ENTRY_IGNORED)
@@ -195,6 +197,9 @@ cdef class Machine:
         password = entry.body + 4
         arena_write_begin(a)
         ref = session_create(a, entry.session_id, timeout_ms, <const uint8_t *>password, now.zxid, entry.serial)
+        if ref and not session_identify(a, ref, entry.body + SESSION_BODY_MIN, entry.body_size - SESSION_BODY_MIN):
+            session_remove(a, ref)
+            ref = 0
         arena_write_end(a, now.zxid, now.index, now.time_ms)
         if ref == 0:
             outbox_result(&self.out, entry, now.zxid, ERR_SYSTEM)
@@ -208,7 +213,7 @@ cdef class Machine:
         cdef session_t *changed
         cdef uint32_t timeout_ms
         cdef ref_t ref
-        if entry.body_size != SESSION_BODY_SIZE:
+        if entry.body_size < SESSION_BODY_MIN:
             return self.pass_by(a, entry, now, ERR_MARSHALLING)
         ref = session_find(a, entry.session_id)
         if ref == 0:
@@ -220,6 +225,10 @@ cdef class Machine:
             return self.pass_by(a, entry, now, ENTRY_IGNORED)
         timeout_ms = load_be32(entry.body)
         arena_write_begin(a)
+        if not session_identify(a, ref, entry.body + SESSION_BODY_MIN, entry.body_size - SESSION_BODY_MIN):
+            arena_write_end(a, now.zxid, now.index, now.time_ms)
+            outbox_result(&self.out, entry, now.zxid, ERR_SYSTEM)
+            return ERR_SYSTEM
         changed = <session_t *>arena_change(a, ref, sizeof(session_t))
         changed.attach_zxid = now.zxid
         changed.attach_nonce = entry.serial
@@ -309,13 +318,18 @@ cdef class Machine:
         cdef int32_t path_size = 0
         cdef const char *path = jute_bytes(&r, &path_size)
         cdef uint64_t zxid = a.header.applied_zxid
+        cdef ref_t session = session_find(a, entry.session_id)
+        cdef caller_t who
         cdef size_t place = answer_open(items, ITEM_READ, zxid, entry, ERR_OK)
         cdef int err
+        memset(&who, 0, sizeof(who))
+        if session:
+            who = session_caller(a, session)
         jute_bool(&r)
         if r.failed or path is NULL:
             err = ERR_MARSHALLING
         else:
-            err = read_answer(a, entry.op, path, <uint32_t>path_size, items, &zxid)
+            err = read_answer(a, entry.op, path, <uint32_t>path_size, &who, items, &zxid)
             FZ_ASSERT(err != READ_LOST)             # we are the writer, and are not writing
         (<item_t *>(items.data + place)).err = err
         item_close(items, place)

@@ -92,15 +92,17 @@ cdef inline void outbox_result(outbox_t *out, const entry_t *entry, uint64_t zxi
         item_close(items, answer_open(items, ITEM_RESULT, zxid, entry, err))
 
 
-cdef inline void outbox_change(outbox_t *out, uint16_t event, uint64_t zxid, const char *path,
-                               uint32_t path_size) noexcept nogil:
-    """Tells every worker of a change that watches may wait for."""
+cdef inline void outbox_change(outbox_t *out, uint16_t event, uint64_t zxid, const char *path, uint32_t path_size,
+                               const char *vector, uint32_t vector_size) noexcept nogil:
+    """Tells every worker of a change that watches may wait for; the ACL vector says who may know, size 0 anyone."""
     cdef size_t place
     cdef int i
     for i in range(out.count):
         place = item_open(&out.workers[i].items, ITEM_CHANGE, zxid)
         item_at(&out.workers[i].items, place).event = event
+        item_at(&out.workers[i].items, place).connection = path_size
         buffer_append(&out.workers[i].items, path, path_size)
+        buffer_append(&out.workers[i].items, vector, vector_size)
         item_close(&out.workers[i].items, place)
 
 
