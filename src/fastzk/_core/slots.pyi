@@ -30,7 +30,7 @@ class Slots:
     is_serving: bool
     # While is_serving is False: clients that said they would read only may begin a session, which this worker alone knows.  When
     # it becomes False their connections close.
-    allows_read_only: bool
+    is_read_only: bool
 
     def __new__(
         cls,

@@ -12,7 +12,7 @@ Rules:
   * An entry leaves the ring when the connection that sent it no longer waits for its result, be it answered or gone.  It is
     compared with the slot's present life: session, attachment and serial."""
 
-from fastzk._core.addresses cimport address_enter, address_leave, addresses_free, addresses_make
+from fastzk._core.addresses cimport address_enter, address_leave, address_t, addresses_free, addresses_make
 from fastzk._core.connection cimport (
     AGAIN_NONE, AGAIN_READY, AGAIN_STARVED, WAITS_NOT, connection_answer, connection_backlog, connection_put,
     connection_shrink)
@@ -94,6 +94,7 @@ cdef class Slots:
         buffer_free(&self.unanswered)
         buffer_free(&self.entropy)
         buffer_free(&self.answer)
+        buffer_free(&self.event)
         buffer_free(&self.touched)
         buffer_free(&self.spoken)
         buffer_free(&self.accused)
@@ -179,10 +180,10 @@ cdef class Slots:
         if buffer_live(&c.held) and not c.is_held_listed:
             self.list_held(c, slot)
 
-    cdef void put_shown(self, connection_t *c, int32_t slot, uint64_t zxid, int32_t xid, uint64_t shown_zxid, int32_t err,
-                        const char *body, size_t size) noexcept nogil:
+    cdef void put_shown(self, connection_t *c, int32_t slot, uint64_t handled, int32_t xid, uint64_t zxid, uint64_t shown_zxid,
+                        int32_t err, const char *body, size_t size) noexcept nogil:
         """A frame as of `zxid` whose header shows another one, as ZooKeeper's replies to credentials and replayed events do."""
-        connection_put(c, self.handled_zxid, xid, zxid, shown_zxid, err, body, size)
+        connection_put(c, handled, xid, zxid, shown_zxid, err, body, size)
         self.replied += 1
         if buffer_live(&c.held) and not c.is_held_listed:
             self.list_held(c, slot)
@@ -491,13 +492,13 @@ cdef class Slots:
         return self.handled_zxid
 
     @property
-    def allows_read_only(self) -> bool:
-        return self.allows_read_only
+    def is_read_only(self) -> bool:
+        return self.is_read_only
 
-    @allows_read_only.setter
-    def allows_read_only(self, allowed: bool) -> None:
+    @is_read_only.setter
+    def is_read_only(self, allowed: bool) -> None:
         cdef int32_t slot
-        self.allows_read_only = allowed
+        self.is_read_only = allowed
         if not allowed:
             for slot in range(self.slots_used):
                 if self.connections[slot].state == CONNECTION_OPEN and self.connections[slot].is_read_only:
@@ -537,11 +538,15 @@ cdef class Slots:
             if c.state != CONNECTION_FREE:
                 found.append({
                     "slot": slot, "wire": c.wire, "is_gated": c.is_gated != 0, "is_local": c.is_local != 0,
-                    "address": c.address.text[:c.address.size].decode(errors="replace") if c.address != NULL else "", "port": c.port, "state": c.state, "session_id": c.session_id, "timeout_ms": c.timeout_ms,
-                    "outstanding": c.sent_serial - c.answered_serial, "received": c.received, "sent": c.replied,
+                    "address": text_of(c.address), "port": c.port, "state": c.state, "session_id": c.session_id,
+                    "timeout_ms": c.timeout_ms, "outstanding": c.sent_serial - c.answered_serial, "received": c.received, "sent": c.replied,
                     "queued": buffer_live(&c.input) + connection_backlog(c), "heard_ms": c.heard_ms, "since_ms": c.since_ms,
                 })
         return found
+
+
+cdef str text_of(const address_t *address):
+    return address.text[:address.size].decode(errors="replace") if address != NULL else ""
 
 
 cdef bytes taken(buffer_t *b):
