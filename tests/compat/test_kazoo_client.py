@@ -214,8 +214,8 @@ def test_an_acl_of_an_address(connect: Connect, place: str) -> None:
 
 def test_a_chroot_hides_itself(connect: Connect, place: str) -> None:
     outside = connect()
-    outside.create(f"{place}/root")
-    inside = connect(chroot=f"{place}/root")
+    outside.create(f"{place}/base")
+    inside = connect(chroot=f"{place}/base")
     inside.sync("/")
     seen: list[str] = []
     inside.exists("/a", watch=lambda event: seen.append(event.path))
@@ -228,10 +228,10 @@ def test_a_chroot_hides_itself(connect: Connect, place: str) -> None:
     transaction.create("/t")
     assert transaction.commit() == ["/t"]
     outside.sync(place)
-    assert outside.get(f"{place}/root/a")[0] == b"in"
+    assert outside.get(f"{place}/base/a")[0] == b"in"
     with inside.Lock("/lock", "inside"):
         outside.sync(place)
-        assert outside.Lock(f"{place}/root/lock").contenders() == ["inside"]
+        assert outside.Lock(f"{place}/base/lock").contenders() == ["inside"]
 
 
 def test_ensure_path_makes_all_that_is_missing(connect: Connect, place: str) -> None:
