@@ -159,7 +159,7 @@ def expected_items(entry: Entry, outcome: Outcome, zxid: int, worker: int) -> It
     if outcome.err is None or entry.op == 0:
         return
     for event, path in outcome.changes:
-        yield Item(items.CHANGE, zxid, event=event, body=path)
+        yield items.change(zxid, event, path)
     is_expiry = entry.op == CLOSE_SESSION and entry.serial == 0
     is_ours = entry.node_id == NODE_ID and entry.worker == worker
     if is_ours and not is_expiry:

@@ -98,8 +98,8 @@ def test_a_session_from_create_to_close() -> None:
 
     zxid = story.zxid
     assert story.apply([entry(CLOSE_SESSION, attach_zxid=new_zxid, serial=1)]) == [
-        Item(items.CHANGE, zxid, event=2, body=b"/e"),
-        Item(items.CHANGE, zxid, event=4, body=b"/"),
+        items.change(zxid, 2, b"/e"),
+        items.change(zxid, 4, b"/"),
         Item(items.RESULT, zxid, 0, SESSION_ID, new_zxid, 1, 9, 42, 0, b""),
         Item(items.SESSION, zxid, session_id=SESSION_ID, attach_zxid=0),
     ]
@@ -139,14 +139,14 @@ def test_the_bytes_of_each_result(story: Story) -> None:
     made = story.write(CREATE2, create_body(b"/a", None), time_ms=1111)
     stat = struct.pack(">qqqqiiiqiiq", zxid, zxid, 1111, 1111, 0, 0, 0, 0, 0, 0, zxid)
     assert made == [
-        Item(items.CHANGE, zxid, event=1, body=b"/a"),
-        Item(items.CHANGE, zxid, event=4, body=b"/"),
+        items.change(zxid, 1, b"/a"),
+        items.change(zxid, 4, b"/"),
         Item(items.RESULT, zxid, 0, SESSION_ID, story.attach_zxid, 1, 9, 42, 0, packed(b"/a") + stat),
     ]
     changed = story.write(SET_DATA, packed(b"/a") + packed(b"xyz") + struct.pack(">i", 0) + b"garbage", time_ms=2222)
     stat = struct.pack(">qqqqiiiqiiq", zxid, zxid + 1, 1111, 2222, 1, 0, 0, 0, 3, 0, zxid)
     assert changed == [
-        Item(items.CHANGE, zxid + 1, event=3, body=b"/a"),
+        items.change(zxid + 1, 3, b"/a"),
         Item(items.RESULT, zxid + 1, 0, SESSION_ID, story.attach_zxid, 2, 9, 42, 0, stat),
     ]
     (synced,) = story.write(SYNC, packed(b"anything"))

@@ -53,7 +53,7 @@ def test_a_reader_takes_a_region_that_it_cannot_write_to() -> None:
     ("offset", "value", "message"),
     [
         (0, b"\0" * 8, "no arena: its magic"),
-        (8, struct.pack("<I", 2), "has version 2; this program reads version 1"),
+        (8, struct.pack("<I", 3), "has version 3; this program reads version 2"),
         (12, struct.pack("<I", 4000), "header has 4000 bytes"),
         (16, struct.pack("<Q", 1 << 30), "does not fit its region"),
         (16, struct.pack("<Q", (1 << 16) - 1), "does not fit its region"),

@@ -29,6 +29,7 @@ from fastzk._core.layout cimport (
     OP_ATTACH_SESSION,
     OP_CLOSE_SESSION,
     OP_CREATE_SESSION,
+    OP_IDENTIFY,
     block_t,
     padded8,
 )
@@ -39,7 +40,7 @@ from libc.string cimport memcpy, memset
 
 cdef enum:
     CHECKED_FROM = 16           # the checksum covers the block from here
-    SESSION_BODY_SIZE = 20      # int timeout_ms, 16 bytes of password
+    SESSION_BODY_MIN = 20       # int timeout_ms, 16 bytes of password; identities may follow
 
 
 BlockInfo = namedtuple(
@@ -211,7 +212,7 @@ def count_entries(entries, *, node_id=None, worker=None, bint reads=False) -> in
 cdef bint may_come_from_outside(const entry_t *entry) noexcept nogil:
     """True for what a worker may ask for.  An epoch and an expiry (a close with serial 0) are the leader's own."""
     if entry.op == OP_CREATE_SESSION or entry.op == OP_ATTACH_SESSION:
-        return entry.body_size == SESSION_BODY_SIZE
+        return entry.body_size >= SESSION_BODY_MIN
     if entry.op == OP_CLOSE_SESSION:
         return entry.body_size == 0 and entry.serial != 0
     if entry.serial == 0:
@@ -220,7 +221,7 @@ cdef bint may_come_from_outside(const entry_t *entry) noexcept nogil:
         entry.op == OPCODE_CREATE or entry.op == OPCODE_CREATE2 or entry.op == OPCODE_DELETE
         or entry.op == OPCODE_SET_DATA or entry.op == OPCODE_SYNC or entry.op == OPCODE_MULTI
         or entry.op == OPCODE_SET_ACL or entry.op == OPCODE_CREATE_CONTAINER or entry.op == OPCODE_CREATE_TTL
-        or entry.op == OPCODE_RECONFIG
+        or entry.op == OPCODE_RECONFIG or entry.op == OP_IDENTIFY
     )
 
 

@@ -44,6 +44,7 @@ ctypedef struct connection_t:
     buffer_t input              # bytes that wait: part of a frame, or frames behind a wait
     buffer_t output             # frames that may leave now
     buffer_t held               # segments: uint64 zxid, uint64 size, bytes
+    buffer_t identities         # jute vector of Id: who the connection is; the reads' caller
     uint64_t held_zxid          # of the last segment
     uint64_t held_last          # size of the last segment with its head
     uint64_t session_id

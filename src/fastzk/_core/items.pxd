@@ -30,6 +30,8 @@ ctypedef struct worker_out_t:
 ctypedef struct outbox_t:
     uint16_t node_id            # ours: only entries of our own workers are answered
     int count                   # workers attached
+    bint is_recording           # an answer that is nobody's here goes to `elsewhere`
+    buffer_t elsewhere
     worker_out_t workers[WORKERS_MAX]
 
 
@@ -62,13 +64,13 @@ cdef inline void item_close(buffer_t *out, size_t place) noexcept nogil:
 
 
 cdef inline buffer_t *outbox_of(outbox_t *out, const entry_t *entry) noexcept nogil:
-    """Where the answer to an entry goes; NULL when it is another node's, or its worker is gone."""
+    """Where the answer to an entry goes; NULL when it is another node's, or its worker is gone, unless it is recorded."""
     cdef int i
     if entry.node_id == out.node_id:
         for i in range(out.count):
             if out.workers[i].worker == entry.worker:
                 return &out.workers[i].items
-    return NULL
+    return &out.elsewhere if out.is_recording else NULL
 
 
 cdef inline size_t answer_open(buffer_t *items, uint16_t kind, uint64_t zxid, const entry_t *entry,
@@ -92,15 +94,17 @@ cdef inline void outbox_result(outbox_t *out, const entry_t *entry, uint64_t zxi
         item_close(items, answer_open(items, ITEM_RESULT, zxid, entry, err))
 
 
-cdef inline void outbox_change(outbox_t *out, uint16_t event, uint64_t zxid, const char *path,
-                               uint32_t path_size) noexcept nogil:
-    """Tells every worker of a change that watches may wait for."""
+cdef inline void outbox_change(outbox_t *out, uint16_t event, uint64_t zxid, const char *path, uint32_t path_size,
+                               const char *vector, uint32_t vector_size) noexcept nogil:
+    """Tells every worker of a change that watches may wait for; the ACL vector says who may know, size 0 anyone."""
     cdef size_t place
     cdef int i
     for i in range(out.count):
         place = item_open(&out.workers[i].items, ITEM_CHANGE, zxid)
         item_at(&out.workers[i].items, place).event = event
+        item_at(&out.workers[i].items, place).connection = path_size
         buffer_append(&out.workers[i].items, path, path_size)
+        buffer_append(&out.workers[i].items, vector, vector_size)
         item_close(&out.workers[i].items, place)
 
 

@@ -36,7 +36,7 @@ typedef uint32_t ref_t; /* an offset in the arena, in granules; 0 = none */
 
 #define GRANULE 16u
 #define ARENA_MAGIC 0x31616e6572417a46ull /* "FzArena1" */
-#define ARENA_VERSION 1u
+#define ARENA_VERSION 2u
 #define PAGE 4096u
 #define SIZE_CLASSES 96u
 #define NULL_DATA 0xffffffffu /* data_size of a znode whose data is null, which is not empty data */
@@ -72,7 +72,9 @@ typedef struct {
     uint64_t digest_low; /* sum over all znodes of a 128-bit hash of path, Stat and data */
     uint64_t digest_high;
     uint64_t acl_count;
-    uint64_t digest_spare;
+    uint64_t quota_count;    /* znodes named zookeeper_limits below /zookeeper/quota: 0 means that no path has a quota */
+    uint64_t reapable_count; /* containers and TTL znodes: 0 means that the reaper has nothing to look for */
+    uint64_t spare;
 
     ref_t free_blocks[SIZE_CLASSES]; /* first free block of each size class */
     ref_t acl_buckets[256];          /* interned ACLs by hash */
@@ -146,9 +148,26 @@ typedef struct {
     ref_t previous;
     ref_t first_ephemeral;
     uint32_t ephemeral_count;
+    ref_t identities; /* of the connection that speaks: an interned jute vector of Id, 0 = none */
+    ref_t results;    /* results_t, 0 = this session's results are not remembered */
 } session_t;
 
-_Static_assert(sizeof(session_t) == 72, "session_t has no holes");
+_Static_assert(sizeof(session_t) == 80, "session_t has no holes");
+
+/* The results of a session's last writes, so that a client may ask again on another connection (Z10). */
+typedef struct {
+    int32_t cxid; /* of the request; a client never gives two writes of a session the same */
+    int32_t err;
+    ref_t body; /* the reply's body, 0 = none */
+    uint32_t body_size;
+} result_t;
+
+#define RESULTS_MAX 128u /* as many writes a client may have unanswered */
+
+typedef struct {
+    uint64_t count; /* kept so far; the next one goes to results[count % RESULTS_MAX] */
+    result_t results[RESULTS_MAX];
+} results_t;
 
 /* One request on its way to the engine, to other nodes and in the log; its body follows, then zeros up to size. */
 typedef struct {
@@ -169,9 +188,14 @@ _Static_assert(offsetof(entry_t, body) == 48, "an entry's body begins at 48");
 
 enum {
     OP_EPOCH = 0,             /* the first entry of a leader's epoch; changes nothing; body: 16 random bytes */
-    OP_CREATE_SESSION = -10,  /* body: int timeout_ms, 16 bytes of password */
+    OP_CREATE_SESSION = -10,  /* body: int timeout_ms, 16 bytes of password, then the connection's identities or nothing;
+                                 cxid 1: the session's results are to be remembered (results_t), else 0 */
     OP_CLOSE_SESSION = -11,   /* body: none; with serial 0 it is an expiry, and attach_zxid what the leader saw */
-    OP_ATTACH_SESSION = -12,  /* body: int timeout_ms, 16 bytes of password */
+    OP_ATTACH_SESSION = -12,  /* body: as of a create */
+    OP_IDENTIFY = -13,        /* body: jute vector of Id {string scheme, string id}: who the session's connection is from now on */
+    OP_CONFIG = -14,          /* the leader's own, session and serial 0; body: the data of /zookeeper/config */
+    OP_REAP = 20,             /* the leader's own, session and serial 0; body: jute string path of a container or TTL znode that
+                                 is to go if it is still empty and its time has come; else nothing happens and nobody is told */
 };
 
 /* A block: one batch of entries, checksummed; the unit of the log, of replication and of apply. */
@@ -201,10 +225,11 @@ typedef struct {
     uint64_t session_id;  /* RESULT, SESSION */
     uint64_t attach_zxid; /* RESULT: the attachment it answers; SESSION: the session's new one, 0 = it is over */
     uint64_t serial;      /* RESULT: the entry's */
-    uint32_t connection;  /* RESULT, READ: the worker's slot */
+    uint32_t connection;  /* RESULT, READ: the worker's slot; CHANGE: bytes of the path */
     int32_t xid;          /* RESULT, READ: the client's */
     int32_t err;          /* RESULT, READ: ZooKeeper's error code */
-    uint32_t body_size;   /* RESULT, READ: the reply's body; CHANGE: the path */
+    uint32_t body_size;   /* RESULT, READ: the reply's body; CHANGE: the path, then the ACL vector that a watcher needs READ
+                             in, or nothing when anyone may read */
     char body[];
 } item_t;
 

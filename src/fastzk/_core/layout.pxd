@@ -15,6 +15,9 @@ cdef extern from "layout.h" nogil:
         OP_CREATE_SESSION
         OP_CLOSE_SESSION
         OP_ATTACH_SESSION
+        OP_IDENTIFY
+        OP_CONFIG
+        OP_REAP
         ITEM_RESULT
         ITEM_CHANGE
         ITEM_SESSION
@@ -64,6 +67,8 @@ cdef extern from "layout.h" nogil:
         uint64_t digest_low
         uint64_t digest_high
         uint64_t acl_count
+        uint64_t quota_count
+        uint64_t reapable_count
         ref_t free_blocks[96]
         ref_t acl_buckets[256]
         ref_t first_session
@@ -116,6 +121,20 @@ cdef extern from "layout.h" nogil:
         ref_t previous
         ref_t first_ephemeral
         uint32_t ephemeral_count
+        ref_t identities
+        ref_t results
+
+    uint32_t RESULTS_MAX
+
+    ctypedef struct result_t:
+        int32_t cxid
+        int32_t err
+        ref_t body
+        uint32_t body_size
+
+    ctypedef struct results_t:
+        uint64_t count
+        result_t results[128]
 
     ctypedef struct entry_t:
         uint32_t size

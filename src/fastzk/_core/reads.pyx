@@ -41,7 +41,7 @@ cdef bint is_read(int32_t op) noexcept nogil:
     return op == OPCODE_EXISTS or op == OPCODE_GET_DATA or op == OPCODE_GET_CHILDREN or op == OPCODE_GET_CHILDREN2
 
 
-cdef int read_answer(arena_t *a, int32_t op, const char *path, uint32_t path_size, buffer_t *out,
+cdef int read_answer(arena_t *a, int32_t op, const char *path, uint32_t path_size, const caller_t *who, buffer_t *out,
                      uint64_t *zxid) noexcept nogil:
     cdef size_t kept = buffer_live(out)
     cdef uint64_t sequence
@@ -52,7 +52,7 @@ cdef int read_answer(arena_t *a, int32_t op, const char *path, uint32_t path_siz
         sequence = arena_read_begin(a)
         if sequence & 1:
             continue                                # still inside: a try now would be worth nothing
-        err = answer_once(a, op, path, path_size, sequence, out)
+        err = answer_once(a, op, path, path_size, who, sequence, out)
         seen_zxid = a.header.applied_zxid
         if arena_read_valid(a, sequence):
             FZ_ASSERT(err != TORN)                  # nobody was in between: the arena itself is damaged
@@ -62,8 +62,8 @@ cdef int read_answer(arena_t *a, int32_t op, const char *path, uint32_t path_siz
     return READ_LOST
 
 
-cdef inline int answer_once(arena_t *a, int32_t op, const char *path, uint32_t path_size, uint64_t sequence,
-                            buffer_t *out) noexcept nogil:
+cdef inline int answer_once(arena_t *a, int32_t op, const char *path, uint32_t path_size, const caller_t *who,
+                            uint64_t sequence, buffer_t *out) noexcept nogil:
     """One try, worth nothing unless the sequence is still the same afterwards.  An error is found before an append."""
     cdef ref_t ref
     cdef const znode_t *znode
@@ -77,7 +77,7 @@ cdef inline int answer_once(arena_t *a, int32_t op, const char *path, uint32_t p
     znode = tree_see(a, ref)
     if znode is NULL:
         return TORN
-    if not acl_permits(a, znode.acl, PERM_READ):
+    if not acl_permits(a, znode.acl, PERM_READ, who):
         return ERR_NO_AUTH
     if op == OPCODE_GET_DATA:
         if tree_data(a, znode, out):
@@ -95,10 +95,12 @@ cdef inline int answer_once(arena_t *a, int32_t op, const char *path, uint32_t p
 def answer(Arena arena not None, int32_t op, bytes path not None) -> tuple[int, int, bytes]:
     """Answers one read: (error code, zxid, reply body).  Raises BlockingIOError when the writer won every try."""
     cdef buffer_t out
+    cdef caller_t who
     cdef uint64_t zxid = 0
     memset(&out, 0, sizeof(out))
+    memset(&who, 0, sizeof(who))
     try:
-        err = read_answer(&arena.arena, op, path, len(path), &out, &zxid)
+        err = read_answer(&arena.arena, op, path, len(path), &who, &out, &zxid)
         if err == READ_LOST:
             raise BlockingIOError("the writer won every try")
         return err, zxid, out.data[:out.size] if out.size else b""

@@ -12,10 +12,11 @@ Rules:
   * A slot may be used again while entries, reads and results of its last life are still on their way.  Whatever comes back is
     taken only if session, attachment and serial are those of the slot's present life."""
 
+from fastzk._core.acl cimport acl_vector_permits, caller_t
 from fastzk._core.codes cimport (
     ERR_BAD_ARGUMENTS, ERR_MARSHALLING, ERR_NO_NODE, ERR_SESSION_EXPIRED, ERR_SESSION_MOVED, ERR_UNIMPLEMENTED,
     OPCODE_CLOSE, OPCODE_CREATE, OPCODE_CREATE2, OPCODE_DELETE, OPCODE_EXISTS, OPCODE_GET_DATA, OPCODE_PING,
-    OPCODE_SET_DATA, OPCODE_SYNC)
+    OPCODE_SET_DATA, OPCODE_SYNC, PERM_READ)
 from fastzk._core.connection cimport (
     AGAIN_NONE, connection_backlog, connection_event, connection_greet, connection_release, connection_shrink)
 from fastzk._core.handshake cimport (
@@ -217,13 +218,16 @@ cdef class Server(Slots):
         cdef int32_t path_size = 0
         cdef const char *path = jute_bytes(&r, &path_size)
         cdef uint64_t zxid = 0
+        cdef caller_t who
         cdef int32_t err
+        who.identities = buffer_begin(&c.identities)
+        who.size = <uint32_t>buffer_live(&c.identities)
         jute_bool(&r)
         if r.failed or path == NULL:
             self.answer_now(c, slot, <int32_t>load_be32(frame), ERR_MARSHALLING if r.failed else ERR_BAD_ARGUMENTS)
             return True
         buffer_clear(&self.answer)
-        err = read_answer(&self.arena.arena, op, path, <uint32_t>path_size, &self.answer, &zxid)
+        err = read_answer(&self.arena.arena, op, path, <uint32_t>path_size, &who, &self.answer, &zxid)
         if err == READ_LOST:
             self.next_read_serial += 1
             c.read_serial = self.next_read_serial
@@ -349,6 +353,8 @@ cdef class Server(Slots):
 
     cdef bint take_item(self, const item_t *item, const char *body) noexcept nogil:
         if item.kind == ITEM_CHANGE:
+            if item.connection > item.body_size:
+                return False
             self.take_change(item, body)
         elif item.kind == ITEM_RESULT:
             return self.take_result(item, body)
@@ -363,19 +369,25 @@ cdef class Server(Slots):
     cdef void take_change(self, const item_t *item, const char *path) noexcept nogil:
         """Tells those who wait for it: after all they are to be sent below its zxid, before all at or above."""
         cdef const int32_t *fired = NULL
-        cdef int32_t count = watches_fire(self.watches, path, item.body_size, item.event, item.zxid, &fired)
+        cdef uint32_t size = item.connection
+        cdef int32_t count = watches_fire(self.watches, path, size, item.event, item.zxid, &fired)
         cdef connection_t *c
+        cdef caller_t who
         cdef int32_t i
         if count == 0:
             return
         buffer_clear(&self.answer)
         buffer_be32(&self.answer, item.event)
         buffer_be32(&self.answer, STATE_CONNECTED)
-        buffer_be32(&self.answer, item.body_size)
-        buffer_append(&self.answer, path, item.body_size)
+        buffer_be32(&self.answer, size)
+        buffer_append(&self.answer, path, size)
         for i in range(count):
             c = self.at(fired[i])
             FZ_ASSERT(c.state == CONNECTION_OPEN)
+            who.identities = buffer_begin(&c.identities)
+            who.size = <uint32_t>buffer_live(&c.identities)
+            if size < item.body_size and not acl_vector_permits(path + size, item.body_size - size, PERM_READ, &who):
+                continue
             connection_release(c, item.zxid - 1)
             connection_event(c, item.zxid, buffer_begin(&self.answer), buffer_live(&self.answer))
             self.replied += 1

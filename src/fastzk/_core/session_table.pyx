@@ -4,6 +4,7 @@
     header.first_session -> session_t -> next ...                       newest first, linked both ways
     session_t -> first_ephemeral -> znode_t -> ephemeral_next ...       newest first, linked both ways"""
 
+from fastzk._core.acl_table cimport acl_intern, acl_release, acl_see
 from fastzk._core.arena cimport (
     READ_LOOK_EVERY,
     arena_alloc,
@@ -20,6 +21,7 @@ from fastzk._core.arena cimport (
 )
 from fastzk._core.layout cimport FZ_ASSERT, arena_header_t, mix64, ref_t, session_t, znode_t
 from fastzk._core.znode cimport ZNODE_HEAD, is_session_id
+from fastzk._core.results cimport results_end
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
@@ -98,7 +100,34 @@ cdef void session_remove(arena_t *a, ref_t ref) noexcept nogil:
     else:
         header.first_session = session.next
     header.session_count -= 1
+    if session.identities:
+        acl_release(a, session.identities)
+    results_end(a, ref)
     arena_free(a, ref, sizeof(session_t))
+
+
+cdef caller_t session_caller(arena_t *a, ref_t ref) noexcept nogil:
+    cdef const session_t *session = <const session_t *>arena_own(a, ref)
+    cdef caller_t who
+    who.identities = NULL
+    who.size = 0
+    if session.identities:
+        who.identities = acl_see(a, session.identities, &who.size)
+        FZ_ASSERT(who.identities is not NULL)
+    return who
+
+
+cdef bint session_identify(arena_t *a, ref_t ref, const char *vector, uint32_t size) noexcept nogil:
+    cdef session_t *session = <session_t *>arena_change(a, ref, sizeof(session_t))
+    cdef ref_t identities = 0
+    if size:
+        identities = acl_intern(a, vector, size)
+        if identities == 0:
+            return False
+    if session.identities:
+        acl_release(a, session.identities)
+    session.identities = identities
+    return True
 
 
 cdef void session_own(arena_t *a, ref_t session_ref, ref_t ref, znode_t *znode) noexcept nogil:

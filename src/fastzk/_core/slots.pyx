@@ -75,6 +75,7 @@ cdef class Slots:
                 buffer_free(&self.connections[slot].input)
                 buffer_free(&self.connections[slot].output)
                 buffer_free(&self.connections[slot].held)
+                buffer_free(&self.connections[slot].identities)
         if self.watches != NULL:
             watches_delete(self.watches)
         free(self.connections)
@@ -119,6 +120,7 @@ cdef class Slots:
         buffer_free(&c.input)
         buffer_free(&c.output)
         buffer_free(&c.held)
+        buffer_free(&c.identities)
         # It may still stand in these lists; whoever takes it off them finds it free, or in its next life, and no harm done.
         memset(c, 0, sizeof(connection_t))
         c.is_dirty, c.next_dirty = lists.is_dirty, lists.next_dirty

@@ -16,7 +16,7 @@
 Rule: what a request asks is judged before arena_write_begin, so that readers are disturbed only by what changes.
 Rule: a failed write is applied too: it has a zxid, counts as its session's last write, and has a result."""
 
-from fastzk._core.acl cimport acl_permits, acl_take
+from fastzk._core.acl cimport acl_permits, acl_take, caller_t
 from fastzk._core.arena cimport arena_change, arena_write_begin, arena_write_end
 from fastzk._core.codes cimport (
     CREATE_EPHEMERAL,
@@ -54,6 +54,7 @@ from fastzk._core.layout cimport (
     znode_t,
 )
 from fastzk._core.paths cimport path_is_valid, path_last_slash, path_parent_size
+from fastzk._core.session_table cimport session_caller
 from fastzk._core.tree cimport (
     acl_intern,
     acl_release,
@@ -102,24 +103,25 @@ cdef int fail(arena_t *a, outbox_t *out, ref_t session, const entry_t *entry, co
 
 
 cdef void announce(outbox_t *out, int event, const moment_t *now, const char *path, uint32_t path_size) noexcept nogil:
-    outbox_change(out, event, now.zxid, path, path_size)
+    outbox_change(out, event, now.zxid, path, path_size, NULL, 0)
     if event != EVENT_DATA_CHANGED:
         outbox_change(out, EVENT_CHILDREN_CHANGED, now.zxid, path,
-                      path_parent_size(path_last_slash(path, path_size)))
+                      path_parent_size(path_last_slash(path, path_size)), NULL, 0)
 
 
-cdef int parent_permits(arena_t *a, const char *path, int32_t last_slash, int32_t perm) noexcept nogil:
+cdef int parent_permits(arena_t *a, const char *path, int32_t last_slash, int32_t perm,
+                        const caller_t *who) noexcept nogil:
     """Gives 0 if the parent is there and permits it, else NoNode or NoAuth."""
     cdef ref_t parent = tree_find(a, path, path_parent_size(last_slash)) if last_slash else a.header.root
     if parent == 0:
         return ERR_NO_NODE
-    return permits(a, parent, perm)
+    return permits(a, parent, perm, who)
 
 
-cdef int permits(arena_t *a, ref_t ref, int32_t perm) noexcept nogil:
+cdef int permits(arena_t *a, ref_t ref, int32_t perm, const caller_t *who) noexcept nogil:
     cdef const znode_t *znode = tree_see(a, ref)
     FZ_ASSERT(znode is not NULL)                    # the writer's own look at its own tree
-    return ERR_OK if acl_permits(a, znode.acl, perm) else ERR_NO_AUTH
+    return ERR_OK if acl_permits(a, znode.acl, perm, who) else ERR_NO_AUTH
 
 
 cdef int create(arena_t *a, outbox_t *out, scratch_t *scratch, ref_t session, const entry_t *entry,
@@ -133,15 +135,16 @@ cdef int create(arena_t *a, outbox_t *out, scratch_t *scratch, ref_t session, co
     cdef uint32_t made_size = 0
     cdef uint64_t owner
     cdef ref_t acl
+    cdef caller_t who = session_caller(a, session)
     cdef int acl_err
     cdef int err
     path = jute_bytes(&r, &path_size)
     data = jute_bytes(&r, &data_size)
-    acl_err = acl_take(&r, &scratch.acl)
+    acl_err = acl_take(&r, &scratch.acl, &who)
     flags = jute_int(&r)
     if r.failed:
         return fail(a, out, session, entry, now, ERR_MARSHALLING)
-    err = judge_create(a, path, path_size, acl_err, flags)
+    err = judge_create(a, path, path_size, acl_err, flags, &who)
     if err:
         return fail(a, out, session, entry, now, err)
     owner = entry.session_id if flags & CREATE_EPHEMERAL else 0
@@ -163,7 +166,8 @@ cdef int create(arena_t *a, outbox_t *out, scratch_t *scratch, ref_t session, co
     return ERR_OK
 
 
-cdef int judge_create(arena_t *a, const char *path, int32_t path_size, int acl_err, int32_t flags) noexcept nogil:
+cdef int judge_create(arena_t *a, const char *path, int32_t path_size, int acl_err, int32_t flags,
+                      const caller_t *who) noexcept nogil:
     cdef int32_t slash
     cdef int err
     if flags < 0 or flags > FLAGS_KNOWN:
@@ -177,7 +181,7 @@ cdef int judge_create(arena_t *a, const char *path, int32_t path_size, int acl_e
         return ERR_BAD_ARGUMENTS
     if acl_err:
         return acl_err
-    err = parent_permits(a, path, slash, PERM_CREATE)
+    err = parent_permits(a, path, slash, PERM_CREATE, who)
     if err:
         return err
     if not path_is_valid(path, path_size, flags & CREATE_SEQUENTIAL):
@@ -192,6 +196,7 @@ cdef int delete(arena_t *a, outbox_t *out, ref_t session, const entry_t *entry, 
     cdef int32_t path_size = 0
     cdef const char *path = jute_bytes(&r, &path_size)
     cdef int32_t version = jute_int(&r)
+    cdef caller_t who = session_caller(a, session)
     cdef int32_t slash
     cdef int err
     if r.failed or path is NULL:
@@ -199,7 +204,7 @@ cdef int delete(arena_t *a, outbox_t *out, ref_t session, const entry_t *entry, 
     slash = path_last_slash(path, path_size)
     if slash < 0 or is_own(path, path_size):
         return fail(a, out, session, entry, now, ERR_BAD_ARGUMENTS)
-    err = parent_permits(a, path, slash, PERM_DELETE)
+    err = parent_permits(a, path, slash, PERM_DELETE, &who)
     if err:
         return fail(a, out, session, entry, now, err)
     arena_write_begin(a)
@@ -229,6 +234,7 @@ cdef int set_data(arena_t *a, outbox_t *out, ref_t session, const entry_t *entry
     cdef const char *path = jute_bytes(&r, &path_size)
     cdef const char *data = jute_bytes(&r, &data_size)
     cdef int32_t version = jute_int(&r)
+    cdef caller_t who = session_caller(a, session)
     cdef ref_t ref
     cdef int err
     if r.failed:
@@ -236,7 +242,7 @@ cdef int set_data(arena_t *a, outbox_t *out, ref_t session, const entry_t *entry
     if path is NULL or not path_is_valid(path, path_size, False):
         return fail(a, out, session, entry, now, ERR_BAD_ARGUMENTS)
     ref = tree_find(a, path, path_size)
-    err = permits(a, ref, PERM_WRITE) if ref else ERR_NO_NODE
+    err = permits(a, ref, PERM_WRITE, &who) if ref else ERR_NO_NODE
     if err:
         return fail(a, out, session, entry, now, err)
     arena_write_begin(a)

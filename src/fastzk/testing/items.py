@@ -40,6 +40,11 @@ class Item:
         return head + self.body + bytes(padding)
 
 
+def change(zxid: int, event: int, path: bytes, vector: bytes = b"") -> Item:
+    """A CHANGE item; `vector` is the ACL that a watcher needs READ in, empty when anyone may read."""
+    return Item(CHANGE, zxid, event=event, connection=len(path), body=path + vector)
+
+
 def parse_items(stream: bytes) -> list[Item]:
     """Takes a commit batch apart.  Raises AssertionError when its bytes are not exactly items."""
     items = []
