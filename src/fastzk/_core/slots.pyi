@@ -100,6 +100,9 @@ class Slots:
     def reset_counters(self) -> None:
         """Start received, sent and the latencies anew."""
 
+    def reset_connections(self) -> None:
+        """Start each connection's received and sent anew."""
+
     def describe(self) -> list[dict[str, int]]:
         """List the connections.
 
