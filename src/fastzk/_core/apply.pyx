@@ -50,10 +50,12 @@ from fastzk._core.layout cimport (
     buffer_free,
     item_t,
     load_be32,
+    result_t,
     session_t,
     znode_t,
 )
 from fastzk._core.reads cimport READ_LOST, is_read, read_answer, read_decode, read_t
+from fastzk._core.results cimport results_begin, results_body, results_end, results_find, results_keep
 from fastzk._core.session_table cimport session_identify
 from fastzk._core.tree cimport session_create, session_find, session_remove, tree_delete, tree_see
 from fastzk._core.writes cimport MADE_SIZE_MAX, announce, write_apply
@@ -62,6 +64,7 @@ from libc.string cimport memcpy, memset
 
 
 cdef enum:
+    REMEMBER = 1                # cxid of a create or attach whose session's results are to be remembered
     SESSION_BODY_MIN = 20       # int timeout_ms, then the password; identities may follow
     PASSWORD_SIZE = 16
 
@@ -82,6 +85,7 @@ cdef class Machine:
         for i in range(self.out.count):
             buffer_free(&self.out.workers[i].items)
         buffer_free(&self.session_changes)
+        buffer_free(&self.out.elsewhere)
         buffer_free(&self.scratch.acl)
 
     def add_worker(self, uint16_t worker) -> None:
@@ -173,7 +177,44 @@ cdef class Machine:
             return self.pass_by(a, entry, now, ENTRY_IGNORED)
         if entry.op == OP_CLOSE_SESSION:
             return self.apply_close_session(a, ref, entry, now)
+        if session.results and entry.cxid > 0:
+            return self.apply_once(a, ref, entry, now)
         return write_apply(a, &self.out, &self.scratch, ref, entry, now)
+
+    cdef int apply_once(self, arena_t *a, ref_t session, const entry_t *entry, const moment_t *now) noexcept nogil:
+        """A write of a session whose results are remembered: a request that was done before is answered, and not done."""
+        cdef const result_t *known = results_find(a, session, entry.cxid)
+        cdef buffer_t *items
+        cdef const item_t *item
+        cdef size_t at, place
+        cdef int err
+        if known is not NULL:
+            arena_write_begin(a)
+            (<session_t *>arena_change(a, session, sizeof(session_t))).last_serial = entry.serial
+            arena_write_end(a, now.zxid, now.index, now.time_ms)
+            items = outbox_of(&self.out, entry)
+            if items is not NULL:
+                place = answer_open(items, ITEM_RESULT, now.zxid, entry, known.err)
+                buffer_append(items, results_body(a, known), known.body_size)
+                item_close(items, place)
+            return known.err
+        self.out.is_recording = True
+        items = outbox_of(&self.out, entry)
+        at = items.size
+        err = write_apply(a, &self.out, &self.scratch, session, entry, now)
+        self.out.is_recording = False
+        FZ_ASSERT(items.size > at)                  # every write has a result, and it is the last item
+        while True:
+            item = <const item_t *>(items.data + at)
+            if at + item.size == items.size:
+                break
+            at += item.size
+        FZ_ASSERT(item.kind == ITEM_RESULT and item.xid == entry.cxid)
+        arena_write_begin(a)
+        results_keep(a, session, entry.cxid, item.err, item.body, item.body_size)
+        arena_write_end(a, now.zxid, now.index, now.time_ms)
+        buffer_clear(&self.out.elsewhere)
+        return err
 
     cdef int pass_by(self, arena_t *a, const entry_t *entry, const moment_t *now, int err) noexcept nogil:
         """An entry that changes nothing but how far we are; an error is told."""
@@ -196,6 +237,9 @@ cdef class Machine:
         arena_write_begin(a)
         ref = session_create(a, entry.session_id, timeout_ms, <const uint8_t *>password, now.zxid, entry.serial)
         if ref and not session_identify(a, ref, entry.body + SESSION_BODY_MIN, entry.body_size - SESSION_BODY_MIN):
+            session_remove(a, ref)
+            ref = 0
+        if ref and entry.cxid == REMEMBER and not results_begin(a, ref):
             session_remove(a, ref)
             ref = 0
         arena_write_end(a, now.zxid, now.index, now.time_ms)
@@ -223,7 +267,10 @@ cdef class Machine:
             return self.pass_by(a, entry, now, ENTRY_IGNORED)
         timeout_ms = load_be32(entry.body)
         arena_write_begin(a)
-        if not session_identify(a, ref, entry.body + SESSION_BODY_MIN, entry.body_size - SESSION_BODY_MIN):
+        if entry.cxid != REMEMBER:
+            results_end(a, ref)                     # its next requests count from 1 again
+        if (not session_identify(a, ref, entry.body + SESSION_BODY_MIN, entry.body_size - SESSION_BODY_MIN)
+                or (entry.cxid == REMEMBER and not results_begin(a, ref))):
             arena_write_end(a, now.zxid, now.index, now.time_ms)
             outbox_result(&self.out, entry, now.zxid, ERR_SYSTEM)
             return ERR_SYSTEM

@@ -21,6 +21,7 @@ from fastzk._core.arena cimport (
 )
 from fastzk._core.layout cimport FZ_ASSERT, arena_header_t, mix64, ref_t, session_t, znode_t
 from fastzk._core.znode cimport ZNODE_HEAD, is_session_id
+from fastzk._core.results cimport results_end
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
@@ -101,6 +102,7 @@ cdef void session_remove(arena_t *a, ref_t ref) noexcept nogil:
     header.session_count -= 1
     if session.identities:
         acl_release(a, session.identities)
+    results_end(a, ref)
     arena_free(a, ref, sizeof(session_t))
 
 

@@ -130,6 +130,12 @@ class Slots:
         writes: latency_ms_min, latency_ms_avg, latency_ms_max.
         """
 
+    def watches_summary(self) -> tuple[int, int, int]:
+        """Connections that watch, paths watched, and pairs of both: of ZooKeeper's data table, as its `wchs` counts."""
+
+    def watches_listed(self, first: int) -> tuple[int, list[tuple[bytes, int]]]:
+        """Some of these pairs (path, slot), from number `first`, 1 to begin with; and the number to go on with, 0 at the end."""
+
     def reset_counters(self) -> None:
         """Start received, sent and the latencies anew."""
 

@@ -22,7 +22,8 @@ from fastzk._core.layout cimport (
     FZ_ASSERT, OP_ATTACH_SESSION, OP_CREATE_SESSION, buffer_append, buffer_begin, buffer_clear, buffer_consume,
     buffer_free, buffer_live, buffer_room, mix64, padded8, store_be32)
 from fastzk._core.reads cimport is_read
-from fastzk._core.watches cimport watches_count, watches_delete, watches_drop, watches_new
+from fastzk._core.watches cimport (
+    watches_count, watches_delete, watches_drop, watches_list, watches_new, watches_summary)
 from libc.stdint cimport uint8_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memmove, memset
@@ -518,12 +519,18 @@ cdef class Slots:
             "connections": self.connection_count,
             "outstanding": self.outstanding,
             "watches": watches_count(self.watches),
-            "watched_paths": self.watches.path_count,
+            "watched_paths": self.watches.paths.count,
             "unanswered_bytes": buffer_live(&self.unanswered),
             "latency_ms_min": self.latency.min_ms,
             "latency_ms_avg": self.latency.total_ms // self.latency.count if self.latency.count else 0,
             "latency_ms_max": self.latency.max_ms,
         }
+
+    def watches_summary(self) -> tuple[int, int, int]:
+        return watches_summary(self.watches)
+
+    def watches_listed(self, first: int) -> tuple[int, list[tuple[bytes, int]]]:
+        return watches_list(self.watches, first)
 
     def reset_counters(self) -> None:
         self.received = self.replied = 0
