@@ -536,6 +536,11 @@ cdef class Slots:
         self.received = self.replied = 0
         memset(&self.latency, 0, sizeof(self.latency))
 
+    def reset_connections(self) -> None:
+        cdef int32_t slot
+        for slot in range(self.slots_used):
+            self.connections[slot].received = self.connections[slot].replied = 0
+
     def describe(self) -> list[dict[str, object]]:
         cdef connection_t *c
         cdef int32_t slot
