@@ -33,6 +33,7 @@ cdef class Machine:
 
     # Applies one entry.  Gives the operation's error code (0 is OK), or ENTRY_IGNORED.
     cdef int apply_entry(self, const entry_t *entry, const moment_t *now) noexcept nogil
+    cdef int apply_once(self, arena_t *a, ref_t session, const entry_t *entry, const moment_t *now) noexcept nogil
     cdef int pass_by(self, arena_t *a, const entry_t *entry, const moment_t *now, int err) noexcept nogil
     cdef int place_of(self, uint16_t worker) except -1
     cdef int apply_create_session(self, arena_t *a, const entry_t *entry, const moment_t *now) noexcept nogil

@@ -14,7 +14,6 @@ Rule: CHANGE items of an entry stand before its RESULT, and ITEM_SESSION after i
 Rule: a session's end removes its ephemerals in the same zxid (Z9).
 Python runs once per block; entries are applied without the GIL."""
 
-from fastzk._core.acl cimport caller_t
 from fastzk._core.arena cimport arena_change, arena_see, arena_use_reserve, arena_write_begin, arena_write_end
 from fastzk._core.blocks cimport entries_walk, entry_see
 from fastzk._core.changes cimport change_delete
@@ -34,7 +33,6 @@ from fastzk._core.items cimport (
     outbox_session,
     worker_out_t,
 )
-from fastzk._core.jute cimport jute_bool, jute_bytes, jute_over, jute_t
 from fastzk._core.layout cimport (
     BLOCK_MAGIC,
     FZ_ASSERT,
@@ -54,10 +52,12 @@ from fastzk._core.layout cimport (
     buffer_free,
     item_t,
     load_be32,
+    result_t,
     session_t,
 )
-from fastzk._core.reads cimport READ_LOST, is_read, read_answer
-from fastzk._core.session_table cimport identities_are_valid, session_caller, session_identify
+from fastzk._core.reads cimport READ_LOST, is_read, read_answer, read_decode, read_t
+from fastzk._core.results cimport results_begin, results_body, results_end, results_find, results_keep
+from fastzk._core.session_table cimport identities_are_valid, session_identify
 from fastzk._core.tree cimport session_create, session_find, session_remove
 from fastzk._core.upkeep cimport config_apply, reap_apply
 from fastzk._core.writes cimport write_apply
@@ -68,6 +68,7 @@ from fastzk._core import upkeep
 
 
 cdef enum:
+    REMEMBER = 1                # cxid of a create or attach whose session's results are to be remembered
     SESSION_BODY_MIN = 20       # int timeout_ms, then the password; identities may follow
     PASSWORD_SIZE = 16
     RESERVE_PART = 64           # of the arena, one part is kept back for what must not fail: closing, deleting, coming in
@@ -91,6 +92,7 @@ cdef class Machine:
         for i in range(self.out.count):
             buffer_free(&self.out.workers[i].items)
         buffer_free(&self.session_changes)
+        buffer_free(&self.out.elsewhere)
         buffer_free(&self.scratch.acl)
         buffer_free(&self.scratch.body)
 
@@ -187,7 +189,44 @@ cdef class Machine:
             return self.pass_by(a, entry, now, ENTRY_IGNORED)
         if entry.op == OP_CLOSE_SESSION:
             return self.apply_close_session(a, ref, entry, now)
+        if session.results and entry.cxid > 0:
+            return self.apply_once(a, ref, entry, now)
         return write_apply(a, &self.out, &self.scratch, ref, entry, now)
+
+    cdef int apply_once(self, arena_t *a, ref_t session, const entry_t *entry, const moment_t *now) noexcept nogil:
+        """A write of a session whose results are remembered: a request that was done before is answered, and not done."""
+        cdef const result_t *known = results_find(a, session, entry.cxid)
+        cdef buffer_t *items
+        cdef const item_t *item
+        cdef size_t at, place
+        cdef int err
+        if known is not NULL:
+            arena_write_begin(a)
+            (<session_t *>arena_change(a, session, sizeof(session_t))).last_serial = entry.serial
+            arena_write_end(a, now.zxid, now.index, now.time_ms)
+            items = outbox_of(&self.out, entry)
+            if items is not NULL:
+                place = answer_open(items, ITEM_RESULT, now.zxid, entry, known.err)
+                buffer_append(items, results_body(a, known), known.body_size)
+                item_close(items, place)
+            return known.err
+        self.out.is_recording = True
+        items = outbox_of(&self.out, entry)
+        at = items.size
+        err = write_apply(a, &self.out, &self.scratch, session, entry, now)
+        self.out.is_recording = False
+        FZ_ASSERT(items.size > at)                  # every write has a result, and it is the last item
+        while True:
+            item = <const item_t *>(items.data + at)
+            if at + item.size == items.size:
+                break
+            at += item.size
+        FZ_ASSERT(item.kind == ITEM_RESULT and item.xid == entry.cxid)
+        arena_write_begin(a)
+        results_keep(a, session, entry.cxid, item.err, item.body, item.body_size)
+        arena_write_end(a, now.zxid, now.index, now.time_ms)
+        buffer_clear(&self.out.elsewhere)
+        return err
 
     cdef int pass_by(self, arena_t *a, const entry_t *entry, const moment_t *now, int err) noexcept nogil:
         """An entry that changes nothing but how far we are; an error is told."""
@@ -211,6 +250,9 @@ cdef class Machine:
         arena_use_reserve(a)
         ref = session_create(a, entry.session_id, timeout_ms, <const uint8_t *>password, now.zxid, entry.serial)
         if ref and not session_identify(a, ref, entry.body + SESSION_BODY_MIN, entry.body_size - SESSION_BODY_MIN):
+            session_remove(a, ref)
+            ref = 0
+        if ref and entry.cxid == REMEMBER and not results_begin(a, ref):
             session_remove(a, ref)
             ref = 0
         arena_write_end(a, now.zxid, now.index, now.time_ms)
@@ -239,7 +281,10 @@ cdef class Machine:
         timeout_ms = load_be32(entry.body)
         arena_write_begin(a)
         arena_use_reserve(a)
-        if not session_identify(a, ref, entry.body + SESSION_BODY_MIN, entry.body_size - SESSION_BODY_MIN):
+        if entry.cxid != REMEMBER:
+            results_end(a, ref)                     # its next requests count from 1 again
+        if (not session_identify(a, ref, entry.body + SESSION_BODY_MIN, entry.body_size - SESSION_BODY_MIN)
+                or (entry.cxid == REMEMBER and not results_begin(a, ref))):
             arena_write_end(a, now.zxid, now.index, now.time_ms)
             outbox_result(&self.out, entry, now.zxid, ERR_SYSTEM)
             return ERR_SYSTEM
@@ -319,22 +364,16 @@ cdef class Machine:
 
     cdef void answer_read(self, buffer_t *items, const entry_t *entry) noexcept nogil:
         cdef arena_t *a = &self.arena.arena
-        cdef jute_t r = jute_over(entry.body, entry.body_size)
-        cdef int32_t path_size = 0
-        cdef const char *path = jute_bytes(&r, &path_size)
+        cdef uint32_t who_size = <uint32_t>entry.attach_zxid if entry.attach_zxid <= entry.body_size else 0
         cdef uint64_t zxid = a.header.applied_zxid
-        cdef ref_t session = session_find(a, entry.session_id)
-        cdef caller_t who
         cdef size_t place = answer_open(items, ITEM_READ, zxid, entry, ERR_OK)
-        cdef int err
-        memset(&who, 0, sizeof(who))
-        if session:
-            who = session_caller(a, session)
-        jute_bool(&r)
-        if r.failed or path is NULL:
-            err = ERR_MARSHALLING
-        else:
-            err = read_answer(a, entry.op, path, <uint32_t>path_size, &who, items, &zxid)
+        cdef read_t read
+        cdef int err = read_decode(&read, entry.op, entry.body, entry.body_size - who_size)
+        if err == ERR_OK:
+            read.session_id = entry.session_id
+            read.who.identities = entry.body + entry.body_size - who_size
+            read.who.size = who_size
+            err = read_answer(a, &read, items, &zxid)
             FZ_ASSERT(err != READ_LOST)             # we are the writer, and are not writing
         (<item_t *>(items.data + place)).err = err
         item_close(items, place)

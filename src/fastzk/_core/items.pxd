@@ -30,6 +30,8 @@ ctypedef struct worker_out_t:
 ctypedef struct outbox_t:
     uint16_t node_id            # ours: only entries of our own workers are answered
     int count                   # workers attached
+    bint is_recording           # an answer that is nobody's here goes to `elsewhere`
+    buffer_t elsewhere
     worker_out_t workers[WORKERS_MAX]
 
 
@@ -62,13 +64,13 @@ cdef inline void item_close(buffer_t *out, size_t place) noexcept nogil:
 
 
 cdef inline buffer_t *outbox_of(outbox_t *out, const entry_t *entry) noexcept nogil:
-    """Where the answer to an entry goes; NULL when it is another node's, or its worker is gone."""
+    """Where the answer to an entry goes; NULL when it is another node's, or its worker is gone, unless it is recorded."""
     cdef int i
     if entry.node_id == out.node_id:
         for i in range(out.count):
             if out.workers[i].worker == entry.worker:
                 return &out.workers[i].items
-    return NULL
+    return &out.elsewhere if out.is_recording else NULL
 
 
 cdef inline size_t answer_open(buffer_t *items, uint16_t kind, uint64_t zxid, const entry_t *entry,

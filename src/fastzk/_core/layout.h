@@ -149,10 +149,25 @@ typedef struct {
     ref_t first_ephemeral;
     uint32_t ephemeral_count;
     ref_t identities; /* of the connection that speaks: an interned jute vector of Id, 0 = none */
-    uint32_t spare;
+    ref_t results;    /* results_t, 0 = this session's results are not remembered */
 } session_t;
 
 _Static_assert(sizeof(session_t) == 80, "session_t has no holes");
+
+/* The results of a session's last writes, so that a client may ask again on another connection (Z10). */
+typedef struct {
+    int32_t cxid; /* of the request; a client never gives two writes of a session the same */
+    int32_t err;
+    ref_t body; /* the reply's body, 0 = none */
+    uint32_t body_size;
+} result_t;
+
+#define RESULTS_MAX 128u /* as many writes a client may have unanswered */
+
+typedef struct {
+    uint64_t count; /* kept so far; the next one goes to results[count % RESULTS_MAX] */
+    result_t results[RESULTS_MAX];
+} results_t;
 
 /* One request on its way to the engine, to other nodes and in the log; its body follows, then zeros up to size. */
 typedef struct {
@@ -161,7 +176,8 @@ typedef struct {
     int32_t op;         /* ZooKeeper's operation code, or one of OP_* */
     int32_t cxid;       /* the client's xid */
     uint64_t session_id;
-    uint64_t attach_zxid; /* the attachment that speaks; 0 for OP_CREATE_SESSION, OP_ATTACH_SESSION, OP_EPOCH */
+    uint64_t attach_zxid; /* the attachment that speaks; 0 for OP_CREATE_SESSION, OP_ATTACH_SESSION, OP_EPOCH; of a read that is
+                             handed over: how many bytes at the end of its body are the identities of who asks */
     uint64_t serial; /* 1, 2, 3... within the attachment; for attach its nonce; 0 for what the leader itself proposes */
     uint16_t node_id; /* whose worker answers */
     uint16_t worker;
@@ -173,7 +189,8 @@ _Static_assert(offsetof(entry_t, body) == 48, "an entry's body begins at 48");
 
 enum {
     OP_EPOCH = 0,             /* the first entry of a leader's epoch; changes nothing; body: 16 random bytes */
-    OP_CREATE_SESSION = -10,  /* body: int timeout_ms, 16 bytes of password, then the connection's identities or nothing */
+    OP_CREATE_SESSION = -10,  /* body: int timeout_ms, 16 bytes of password, then the connection's identities or nothing;
+                                 cxid 1: the session's results are to be remembered (results_t), else 0 */
     OP_CLOSE_SESSION = -11,   /* body: none; with serial 0 it is an expiry, and attach_zxid what the leader saw */
     OP_ATTACH_SESSION = -12,  /* body: as of a create */
     OP_IDENTIFY = -13,        /* body: jute vector of Id {string scheme, string id}: who the session's connection is from now on */

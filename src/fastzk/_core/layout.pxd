@@ -122,6 +122,19 @@ cdef extern from "layout.h" nogil:
         ref_t first_ephemeral
         uint32_t ephemeral_count
         ref_t identities
+        ref_t results
+
+    uint32_t RESULTS_MAX
+
+    ctypedef struct result_t:
+        int32_t cxid
+        int32_t err
+        ref_t body
+        uint32_t body_size
+
+    ctypedef struct results_t:
+        uint64_t count
+        result_t results[128]
 
     ctypedef struct entry_t:
         uint32_t size
