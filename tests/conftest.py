@@ -3,11 +3,12 @@
 Rule: real processes are tested on a real file system.  On tmpfs a sync costs nothing and a kill loses nothing, so that
 a pass there would mean nothing: such a test is skipped, and the summary says why."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from fastzk.testing import maven
 from fastzk.testing.ensemble import Ensemble, file_system_of
 
 BUILD = Path(__file__).parents[1] / "build"
@@ -27,6 +28,19 @@ def disk() -> Path:
     if kind in UNREAL:
         pytest.skip(f"{directory} is on {kind}: nothing can be shown there of what survives a kill")
     return directory
+
+
+@pytest.fixture(scope="session")
+def java_jars() -> Callable[[str], str]:
+    """Gives the class path of tests/compat/java/NAME/pom.xml, or skips, saying what is missing."""
+
+    def found(name: str) -> str:
+        try:
+            return maven.classpath(Path(__file__).parent / "compat" / "java" / name / "pom.xml")
+        except maven.Unavailable as missing:
+            pytest.skip(f"{name}: {missing}")
+
+    return found
 
 
 @pytest.fixture

@@ -43,10 +43,13 @@ def ask_everything(arena: Arena, paths: list[bytes], refs: list[int]) -> None:
             probe.data(arena, ref),
             probe.children(arena, ref, 0),
             probe.children(arena, ref, probe.read_begin(arena)),
+            probe.weigh_below(arena, ref, probe.read_begin(arena)),
+            probe.count_below(arena, ref, probe.read_begin(arena)),
+            probe.ephemerals(arena, ref, b"/", probe.read_begin(arena)),
         ]
         vector = probe.acl(arena, ref)
         answers.append(vector and vector[0])
-        assert all(len(answer) <= REGION_BYTES for answer in answers if answer is not None)
+        assert all(len(answer) <= REGION_BYTES for answer in answers if isinstance(answer, bytes))
     for session_id in range(1, 9):
         probe.find_session(arena, session_id)
     assert read_many(arena, 400, 1, False)["reads"] == 400

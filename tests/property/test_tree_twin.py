@@ -41,6 +41,9 @@ def check_same(arena: Arena, twin: PlainTree) -> None:
             assert answer == len(znode.data).to_bytes(4, "big") + znode.data
         assert split_names(probe.children(arena, ref, 0)) == sorted(twin.children(path))
         assert probe.acl(arena, ref) == (znode.acl, twin.acl_references(znode.acl))
+        below = [found for other, found in twin.znodes.items() if other.startswith(path.rstrip(b"/") + b"/") and other != b"/"]
+        assert probe.weigh_below(arena, ref, 0) == (len(below), sum(len(found.data or b"") for found in below)), path
+        assert probe.count_below(arena, ref, 0) == len(below), path
     assert probe.sessions(arena) == list(reversed(twin.sessions))
     for session_id, session in twin.sessions.items():
         assert probe.session(arena, session_id) == {
@@ -51,6 +54,10 @@ def check_same(arena: Arena, twin: PlainTree) -> None:
             "timeout_ms": session.timeout_ms,
             "ephemerals": session.ephemerals,
         }
+        for prefix in (b"", b"/a", b"/a/x", b"/zz"):
+            listed = probe.ephemerals(arena, probe.find_session(arena, session_id), prefix, 0)
+            assert listed is not None
+            assert strings_of(listed) == [path for path in session.ephemerals if path.startswith(prefix)]
     check_counters(arena, twin)
 
 
@@ -71,13 +78,18 @@ def check_tiling(arena: Arena, others: list[tuple[int, int, str]]) -> None:
 
 def split_names(vector: bytes | None) -> list[bytes]:
     assert vector is not None
+    return sorted(strings_of(vector))
+
+
+def strings_of(vector: bytes) -> list[bytes]:
+    """The strings of a jute vector of them."""
     count, at, found = int.from_bytes(vector[:4], "big"), 4, []
     for _ in range(count):
         size = int.from_bytes(vector[at : at + 4], "big")
         found.append(vector[at + 4 : at + 4 + size])
         at += 4 + size
     assert at == len(vector)
-    return sorted(found)
+    return found
 
 
 class TreeMachine(RuleBasedStateMachine):

@@ -39,14 +39,17 @@ from fastzk._core.tree cimport (
     session_find,
     session_remove,
     tree_children,
+    tree_count_below,
     tree_create,
     tree_data,
     tree_delete,
+    tree_ephemerals,
     tree_find,
     tree_see,
     tree_set_acl,
     tree_set_data,
     tree_stat,
+    tree_weigh_below,
 )
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
@@ -210,6 +213,31 @@ def children(Arena arena, ref_t ref, uint64_t sequence) -> bytes | None:
     if znode == NULL:
         return None
     err = tree_children(&arena.arena, znode, sequence, &out)
+    answer = taken(&out)
+    return None if err else answer
+
+
+def weigh_below(Arena arena, ref_t ref, uint64_t sequence) -> tuple[int, int] | None:
+    """(znodes, bytes of their data) below a znode."""
+    cdef const znode_t *znode = tree_see(&arena.arena, ref)
+    cdef uint64_t count = 0
+    cdef uint64_t size = 0
+    if znode == NULL or tree_weigh_below(&arena.arena, znode, sequence, &count, &size):
+        return None
+    return count, size
+
+
+def count_below(Arena arena, ref_t ref, uint64_t sequence) -> int | None:
+    cdef const znode_t *znode = tree_see(&arena.arena, ref)
+    cdef uint32_t count = 0
+    if znode == NULL or tree_count_below(&arena.arena, znode, sequence, &count):
+        return None
+    return count
+
+
+def ephemerals(Arena arena, ref_t session_ref, bytes prefix, uint64_t sequence) -> bytes | None:
+    cdef buffer_t out = buffer_t(NULL, 0, 0, 0)
+    err = tree_ephemerals(&arena.arena, session_ref, prefix, <uint32_t>len(prefix), sequence, &out)
     answer = taken(&out)
     return None if err else answer
 

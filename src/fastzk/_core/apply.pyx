@@ -55,8 +55,8 @@ from fastzk._core.layout cimport (
     znode_t,
 )
 from fastzk._core.reads cimport READ_LOST, is_read, read_answer, read_decode, read_t
-from fastzk._core.session_table cimport session_identify
 from fastzk._core.results cimport results_begin, results_body, results_end, results_find, results_keep
+from fastzk._core.session_table cimport session_identify
 from fastzk._core.tree cimport session_create, session_find, session_remove, tree_delete, tree_see
 from fastzk._core.writes cimport MADE_SIZE_MAX, announce, write_apply
 from libc.stdint cimport uint8_t

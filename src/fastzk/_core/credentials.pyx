@@ -62,7 +62,7 @@ cdef class Credentials(Entrance):
         self.received += 1
         buffer_consume(&c.input, frame_size)
         if err != ERR_OK:
-            self.put_shown(c, slot, self.present_zxid(c), xid, 0, err, reply, size)
+            self.put_shown(c, slot, self.handled_zxid, xid, self.present_zxid(c), 0, err, reply, size)
             c.is_ending = 1
         elif is_new and not c.is_local:
             head[0] = <uint32_t>xid
@@ -77,7 +77,7 @@ cdef class Credentials(Entrance):
         else:
             buffer_clear(&c.identities)
             buffer_append(&c.identities, vector, vector_size)
-            self.put_shown(c, slot, self.present_zxid(c), xid, 0, ERR_OK, reply, size)
+            self.put_shown(c, slot, self.handled_zxid, xid, self.present_zxid(c), 0, ERR_OK, reply, size)
 
     cdef void take_identified(self, connection_t *c, int32_t slot, const item_t *item) noexcept nogil:
         cdef const char *credential = buffer_begin(&c.credential)
@@ -87,9 +87,9 @@ cdef class Credentials(Entrance):
         if item.err == ERR_OK:
             buffer_clear(&c.identities)
             buffer_append(&c.identities, credential + CREDENTIAL_HEAD, head[1])
-            self.put_shown(c, slot, item.zxid, <int32_t>head[0], 0, ERR_OK, credential + CREDENTIAL_HEAD + head[1],
+            self.put_shown(c, slot, item.zxid, <int32_t>head[0], item.zxid, 0, ERR_OK, credential + CREDENTIAL_HEAD + head[1],
                            buffer_live(&c.credential) - CREDENTIAL_HEAD - head[1])
         else:
-            self.put_shown(c, slot, item.zxid, <int32_t>head[0], 0, ERR_AUTH_FAILED, NULL, 0)
+            self.put_shown(c, slot, item.zxid, <int32_t>head[0], item.zxid, 0, ERR_AUTH_FAILED, NULL, 0)
             c.is_ending = 1
         buffer_free(&c.credential)

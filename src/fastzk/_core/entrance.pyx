@@ -21,7 +21,7 @@ from fastzk._core.jute cimport jute_bytes, jute_int, jute_left, jute_over, jute_
 from fastzk._core.layout cimport (
     OP_ATTACH_SESSION, OP_CREATE_SESSION, buffer_append, buffer_begin, buffer_consume, buffer_live, load_be32, store_be32)
 from fastzk._core.slots cimport CONNECTION_OPEN, CONNECTION_WAITING, WIRE_TCP
-from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint16_t, uint32_t
 from libc.string cimport memcpy
 
 cdef enum:
@@ -77,7 +77,7 @@ cdef class Entrance(Slots):
             return True
         c.has_read_only = said.has_read_only
         c.is_read_only = not self.is_serving
-        if c.is_read_only and (not self.allows_read_only or not said.is_read_only or said.session_id):
+        if c.is_read_only and (not self.is_read_only or not said.is_read_only or said.session_id):
             self.end(c, slot)
             return True
         if said.session_id:

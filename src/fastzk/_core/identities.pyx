@@ -72,9 +72,9 @@ cdef void identities_tell(const char *vector, uint32_t size, buffer_t *out) noex
     cdef const char *id
     cdef int32_t scheme_size = 0
     cdef int32_t id_size = 0
-    cdef int32_t i, told
+    cdef int32_t told, _
     buffer_be32(out, <uint32_t>count)
-    for i in range(count):
+    for _ in range(count):
         scheme = jute_bytes(&r, &scheme_size)
         id = jute_bytes(&r, &id_size)
         told = id_size

@@ -9,6 +9,8 @@ Rule: no permission, no znode and no data reaches a client but through a try tha
     getChildren          8    string path, bool watch     NoNode, NoAuth (READ)            vector of names
     getChildren2         12   string path, bool watch     NoNode, NoAuth (READ)            vector of names, Stat
     multiRead            22   getData and getChildren     (each its own)                   see multi_read
+    getEphemerals        103  string prefix (or null)                                      vector of paths: the asking session's own
+    getAllChildrenNumber 104  string path                 NoNode, NoAuth (READ)            int: znodes below it, at any depth
     whoAmI               107  nothing                                                      vector of ClientInfo
     setWatches, 2        101, 105                                                          verdicts: rewatch.pyx
 
@@ -27,9 +29,11 @@ from fastzk._core.codes cimport (
     ERR_SYSTEM,
     OPCODE_EXISTS,
     OPCODE_GET_ACL,
+    OPCODE_GET_ALL_CHILDREN_NUMBER,
     OPCODE_GET_CHILDREN,
     OPCODE_GET_CHILDREN2,
     OPCODE_GET_DATA,
+    OPCODE_GET_EPHEMERALS,
     OPCODE_MULTI_READ,
     OPCODE_SET_WATCHES,
     OPCODE_SET_WATCHES2,
@@ -41,7 +45,18 @@ from fastzk._core.identities cimport identities_tell
 from fastzk._core.jute cimport jute_bool, jute_bytes, jute_int, jute_over, jute_t
 from fastzk._core.layout cimport FZ_ASSERT, buffer_append, buffer_be32, buffer_free, buffer_live, ref_t, store_be32, znode_t
 from fastzk._core.paths cimport PATH_SIZE_MAX
-from fastzk._core.tree cimport acl_see, tree_children, tree_data, tree_find, tree_see, tree_stat
+from fastzk._core.rewatch cimport rewatch_check, rewatch_judge
+from fastzk._core.tree cimport (
+    acl_see,
+    session_find,
+    tree_children,
+    tree_count_below,
+    tree_data,
+    tree_ephemerals,
+    tree_find,
+    tree_see,
+    tree_stat,
+)
 from libc.stdint cimport uint8_t
 from libc.string cimport memchr, memcmp, memset
 
@@ -59,7 +74,9 @@ cdef enum:
 
 cdef bint is_read(int32_t op) noexcept nogil:
     return (op == OPCODE_EXISTS or op == OPCODE_GET_DATA or op == OPCODE_GET_ACL or op == OPCODE_GET_CHILDREN
-            or op == OPCODE_GET_CHILDREN2 or op == OPCODE_MULTI_READ or op == OPCODE_WHO_AM_I)
+            or op == OPCODE_GET_CHILDREN2 or op == OPCODE_MULTI_READ or op == OPCODE_WHO_AM_I
+            or op == OPCODE_SET_WATCHES or op == OPCODE_SET_WATCHES2 or op == OPCODE_GET_EPHEMERALS
+            or op == OPCODE_GET_ALL_CHILDREN_NUMBER)
 
 
 cdef int read_decode(read_t *read, int32_t op, const char *body, size_t size) noexcept nogil:
@@ -75,9 +92,14 @@ cdef int read_decode(read_t *read, int32_t op, const char *body, size_t size) no
         return ERR_OK
     if op == OPCODE_MULTI_READ:
         return multi_check(&r)
+    if op == OPCODE_SET_WATCHES or op == OPCODE_SET_WATCHES2:
+        return rewatch_check(read)
     read.path = jute_bytes(&r, &path_size)
+    if op == OPCODE_GET_EPHEMERALS:
+        read.path_size = <uint32_t>max(path_size, 0)
+        return ERR_MARSHALLING if r.failed else ERR_OK
     read.path_size = <uint32_t>path_size
-    if op != OPCODE_GET_ACL:
+    if op != OPCODE_GET_ACL and op != OPCODE_GET_ALL_CHILDREN_NUMBER:
         read.is_watching = jute_bool(&r)
     return ERR_MARSHALLING if r.failed or read.path is NULL else ERR_OK
 
@@ -109,7 +131,32 @@ cdef inline int answer_once(arena_t *a, const read_t *read, uint64_t sequence, b
     if read.op == OPCODE_WHO_AM_I:
         identities_tell(read.who.identities, read.who.size, out)
         return ERR_OK
+    if read.op == OPCODE_GET_EPHEMERALS:
+        return own_ephemerals(a, read, sequence, out)
+    if read.op == OPCODE_SET_WATCHES or read.op == OPCODE_SET_WATCHES2:
+        return ERR_OK if rewatch_judge(a, read, sequence, out) else TORN
     return answer_path(a, read.op, read.path, read.path_size, &read.who, sequence, out)
+
+
+cdef int own_ephemerals(arena_t *a, const read_t *read, uint64_t sequence, buffer_t *out) noexcept nogil:
+    """A prefix of nothing but blanks, or `/` between blanks, is none, as in ZooKeeper."""
+    cdef const char *prefix = read.path
+    cdef uint32_t size = read.path_size
+    cdef ref_t session = session_find(a, read.session_id)
+    while size and <uint8_t>prefix[size - 1] <= c' ':
+        size -= 1
+    while size and <uint8_t>prefix[0] <= c' ':
+        prefix += 1
+        size -= 1
+    if size == 0 or (size == 1 and prefix[0] == c'/'):
+        size = 0
+    else:
+        prefix = read.path
+        size = read.path_size
+    if session == 0:
+        buffer_be32(out, 0)
+        return ERR_OK
+    return TORN if tree_ephemerals(a, session, prefix, size, sequence, out) else ERR_OK
 
 
 cdef inline int answer_path(arena_t *a, int32_t op, const char *path, uint32_t path_size, const caller_t *who,
@@ -117,6 +164,7 @@ cdef inline int answer_path(arena_t *a, int32_t op, const char *path, uint32_t p
     """What one znode answers."""
     cdef ref_t ref
     cdef const znode_t *znode
+    cdef uint32_t count = 0
     if path_size > PATH_SIZE_MAX:
         return ERR_NO_NODE
     if op == OPCODE_EXISTS and memchr(path, 0, path_size) is not NULL:
@@ -138,6 +186,11 @@ cdef inline int answer_path(arena_t *a, int32_t op, const char *path, uint32_t p
     elif op == OPCODE_GET_ACL:
         if tell_acl(a, znode, acl_permits(a, znode.acl, PERM_ADMIN, who), out):
             return TORN
+    elif op == OPCODE_GET_ALL_CHILDREN_NUMBER:
+        if tree_count_below(a, znode, sequence, &count):
+            return TORN
+        buffer_be32(out, count)
+        return ERR_OK
     if op != OPCODE_GET_CHILDREN:
         tree_stat(znode, out)
     return ERR_OK

@@ -1,5 +1,6 @@
 """The requests of a worker's connections: bytes -> frames -> requests.
 
+    watches  17 18 106                              of the present: as of what is handled
     read     3 4 6 8 12 22 101 103 104 105 107      answered from the arena; handed over when the writer wins every try
     write    1 2 5 7 9 14 15 16 19 21               passed on to the engine
     credentials 100 102                             judged by the worker's Python: credentials.pyx
@@ -14,28 +15,43 @@ Rules:
   * A session that only this worker knows comes into the log before its first write."""
 
 from fastzk._core.codes cimport (
-    ERR_EPHEMERAL_ON_LOCAL_SESSION, ERR_NO_NODE, ERR_NOT_READ_ONLY, ERR_UNIMPLEMENTED, OPCODE_AUTH, OPCODE_CLOSE,
-    OPCODE_CREATE, OPCODE_CREATE2, OPCODE_CREATE_CONTAINER, OPCODE_CREATE_TTL, OPCODE_DELETE, OPCODE_EXISTS, OPCODE_GET_CHILDREN,
-    OPCODE_GET_CHILDREN2, OPCODE_MULTI, OPCODE_PING, OPCODE_RECONFIG, OPCODE_SASL, OPCODE_SET_ACL, OPCODE_SET_DATA, OPCODE_SYNC)
+    ERR_EPHEMERAL_ON_LOCAL_SESSION, ERR_MARSHALLING, ERR_NO_NODE, ERR_NO_WATCHER, ERR_NOT_READ_ONLY, ERR_UNIMPLEMENTED,
+    OPCODE_ADD_WATCH, OPCODE_AUTH, OPCODE_CHECK_WATCHES, OPCODE_CLOSE, OPCODE_CREATE, OPCODE_CREATE2,
+    OPCODE_CREATE_CONTAINER, OPCODE_CREATE_TTL, OPCODE_DELETE, OPCODE_EXISTS, OPCODE_GET_CHILDREN, OPCODE_GET_CHILDREN2,
+    OPCODE_MULTI, OPCODE_PING, OPCODE_RECONFIG, OPCODE_REMOVE_WATCHES, OPCODE_SASL, OPCODE_SET_ACL, OPCODE_SET_DATA,
+    OPCODE_SET_WATCHES, OPCODE_SET_WATCHES2, OPCODE_SYNC)
 from fastzk._core.connection cimport (
-    AGAIN_NONE, CONNECTION_CLOSING, CONNECTION_FREE, CONNECTION_NEW, CONNECTION_OPEN, CONNECTION_WAITING, WAITS_ENGINE,
-    WAITS_NOT, WIRE_GATE, connection_backlog)
+    AGAIN_NONE, CONNECTION_CLOSING, CONNECTION_FREE, CONNECTION_NEW, CONNECTION_WAITING, WAITS_ENGINE, WAITS_NOT,
+    WIRE_GATE, connection_backlog)
 from fastzk._core.handshake cimport HANDSHAKE_SIZE_MAX
 from fastzk._core.layout cimport (
-    FZ_ASSERT, OP_CLOSE_SESSION, buffer_append, buffer_begin, buffer_clear, buffer_consume, buffer_live, load_be32)
+    FZ_ASSERT, OP_CLOSE_SESSION, buffer_append, buffer_be32, buffer_begin, buffer_clear, buffer_consume, buffer_live,
+    load_be32)
+from fastzk._core.jute cimport jute_bytes, jute_int, jute_over, jute_t
 from fastzk._core.local cimport makes_ephemeral
 from fastzk._core.reads cimport READ_LOST, is_read, read_answer, read_decode
+from fastzk._core.rewatch cimport rewatch_begin, rewatch_next, rewatch_t
 from fastzk._core.slots cimport BACKLOG_PAUSE
-from fastzk._core.watches cimport WATCH_CHILD, WATCH_DATA, watches_arm
+from fastzk._core.watches cimport (
+    WATCH_CHILD, WATCH_DATA, WATCH_PERSISTENT, WATCH_RECURSIVE, WATCHES_CHILDREN, WATCHES_RECURSIVE, watches_arm,
+    watches_check, watches_remove)
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 
 cdef enum:
+    XID_EVENT = -1
     XID_PING = -2
+    STATE_CONNECTED = 3
+    ZXID_REPLAYED = -1          # what the header of a replayed event shows
+    MODE_PERSISTENT = 0         # of addWatch
+    MODE_RECURSIVE = 1
     REQUEST_HEAD = 8            # xid, type
 
     # Limits, and why.
     PENDING_MAX = 2048          # unanswered writes of one connection: one client must not fill the ring
     INTRODUCTION_SIZE_MAX = 16 << 10    # of what the gate says first: a certificate's names are long
+
+
+cdef const char *ADDED = b"\0\0\0\0"     # addWatch's reply: an ErrorResponse that says 0
 
 
 cdef inline bint is_write(int32_t op) noexcept nogil:
@@ -164,6 +180,11 @@ cdef class Requests(Credentials):
         """What few clients ask, and none often; all earlier writes are answered.  False: it must wait."""
         if op == OPCODE_AUTH or op == OPCODE_SASL:
             return self.ask(c, slot, op, body, size)
+        if op == OPCODE_ADD_WATCH or op == OPCODE_REMOVE_WATCHES or op == OPCODE_CHECK_WATCHES:
+            if buffer_live(&c.held):
+                return False                        # as of now: all that was to be sent before has been
+            self.answer_watch(c, slot, op, xid, body, size)
+            return True
         self.answer_now(c, slot, xid, ERR_UNIMPLEMENTED)
         c.is_ending = 1
         return True
@@ -197,12 +218,66 @@ cdef class Requests(Credentials):
                           uint64_t handled, const char *answer, size_t size) noexcept nogil:
         """The read was answered at `zxid`: arms its watch as of then, and replies."""
         cdef int kind
+        if read.op == OPCODE_SET_WATCHES or read.op == OPCODE_SET_WATCHES2:
+            self.rewatch(c, slot, xid, read, zxid, handled, answer)
+            return
         if read.is_watching and (err == 0 or (err == ERR_NO_NODE and read.op == OPCODE_EXISTS)):
             kind = WATCH_CHILD if read.op == OPCODE_GET_CHILDREN or read.op == OPCODE_GET_CHILDREN2 else WATCH_DATA
             if watches_arm(self.watches, read.path, read.path_size, kind, slot, zxid, handled) != 0:
                 self.end(c, slot)                   # no memory: rather no reply than a watch that never fires
                 return
         self.put_answer(c, slot, handled, xid, zxid, err, answer, size)
+
+    cdef void rewatch(self, connection_t *c, int32_t slot, int32_t xid, const read_t *read, uint64_t zxid, uint64_t handled,
+                      const char *verdicts) noexcept nogil:
+        """setWatches was judged at `zxid`: replays what the client has missed, arms the rest as of then, and replies."""
+        cdef rewatch_t walk = rewatch_begin(read)
+        cdef const char *path
+        cdef uint32_t size = 0
+        cdef int kind = 0
+        while True:
+            path = rewatch_next(&walk, &size, &kind)
+            if path is NULL:
+                break
+            if verdicts[0]:
+                buffer_clear(&self.event)
+                buffer_be32(&self.event, verdicts[0])
+                buffer_be32(&self.event, STATE_CONNECTED)
+                buffer_be32(&self.event, size)
+                buffer_append(&self.event, path, size)
+                self.put_shown(c, slot, handled, XID_EVENT, zxid, ZXID_REPLAYED, 0, buffer_begin(&self.event),
+                               buffer_live(&self.event))
+            elif watches_arm(self.watches, path, size, kind, slot, zxid, handled) != 0:
+                self.end(c, slot)
+                return
+            verdicts += 1
+        self.put_answer(c, slot, handled, xid, zxid, 0, NULL, 0)
+
+    cdef void answer_watch(self, connection_t *c, int32_t slot, int32_t op, int32_t xid, const char *body, size_t size) noexcept nogil:
+        """addWatch: string path, int mode; checkWatches and removeWatches: string path, int type.  As of what is handled."""
+        cdef jute_t r = jute_over(body, size)
+        cdef int32_t path_size = 0
+        cdef const char *path = jute_bytes(&r, &path_size)
+        cdef int32_t which = jute_int(&r)
+        cdef bint is_there
+        if r.failed or path is NULL:
+            self.answer_now(c, slot, xid, ERR_MARSHALLING)
+        elif op == OPCODE_ADD_WATCH:
+            if which != MODE_PERSISTENT and which != MODE_RECURSIVE:
+                self.answer_now(c, slot, xid, ERR_MARSHALLING)
+            elif watches_arm(self.watches, path, <uint32_t>path_size, WATCH_PERSISTENT if which == MODE_PERSISTENT else
+                             WATCH_RECURSIVE, slot, self.handled_zxid, self.handled_zxid) != 0:
+                self.end(c, slot)
+            else:
+                self.put_answer(c, slot, self.handled_zxid, xid, self.handled_zxid, 0, ADDED, 4)
+        elif which < WATCHES_CHILDREN or which > WATCHES_RECURSIVE:
+            self.answer_now(c, slot, xid, ERR_MARSHALLING)
+        else:
+            if op == OPCODE_CHECK_WATCHES:
+                is_there = watches_check(self.watches, path, <uint32_t>path_size, which, slot)
+            else:
+                is_there = watches_remove(self.watches, path, <uint32_t>path_size, which, slot)
+            self.answer_now(c, slot, xid, 0 if is_there else ERR_NO_WATCHER)
 
     # --- writes
 

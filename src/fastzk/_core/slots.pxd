@@ -31,7 +31,7 @@ cdef class Slots:
     cdef uint64_t handled_zxid  # the commit batches up to here are handled
     cdef public bint is_serving     # False: no session begins here; four-letter words are still heard
 
-    cdef bint allows_read_only      # while not serving: sessions that only read may begin here
+    cdef bint is_read_only      # while not serving: sessions that only read may begin here
 
     cdef readonly uint16_t node_id
     cdef readonly uint16_t worker
@@ -63,6 +63,7 @@ cdef class Slots:
     cdef size_t unanswered_compact  # compact the ring when it has grown to this
     cdef buffer_t entropy           # random bytes
     cdef buffer_t answer            # body of what is being answered or told
+    cdef buffer_t event             # one that is replayed
     cdef buffer_t touched           # slots heard since the last take_touched()
     cdef buffer_t spoken            # slots whose four-letter word waits
     cdef buffer_t accused           # slots whose credentials wait for a judgement
@@ -90,8 +91,8 @@ cdef class Slots:
     cdef void answer_now(self, connection_t *c, int32_t slot, int32_t xid, int32_t err) noexcept nogil
     cdef void put_answer(self, connection_t *c, int32_t slot, uint64_t handled, int32_t xid, uint64_t zxid, int32_t err,
                          const char *body, size_t size) noexcept nogil
-    cdef void put_shown(self, connection_t *c, int32_t slot, uint64_t zxid, int32_t xid, uint64_t shown_zxid, int32_t err,
-                        const char *body, size_t size) noexcept nogil
+    cdef void put_shown(self, connection_t *c, int32_t slot, uint64_t handled, int32_t xid, uint64_t zxid, uint64_t shown_zxid,
+                        int32_t err, const char *body, size_t size) noexcept nogil
     cdef uint64_t present_zxid(self, const connection_t *c) noexcept nogil
     cdef void list_held(self, connection_t *c, int32_t slot) noexcept nogil
     cdef void put_entry(self, connection_t *c, int32_t slot, int32_t op, int32_t cxid, uint64_t serial, const char *body,

@@ -30,7 +30,7 @@ class Slots:
     is_serving: bool
     # While is_serving is False: clients that said they would read only may begin a session, which this worker alone knows.  When
     # it becomes False their connections close.
-    allows_read_only: bool
+    is_read_only: bool
 
     def __new__(
         cls,
@@ -129,6 +129,12 @@ class Slots:
         Since the start: received, sent.  Now: connections, outstanding, watches, watched_paths, unanswered_bytes.  Of
         writes: latency_ms_min, latency_ms_avg, latency_ms_max.
         """
+
+    def watches_summary(self) -> tuple[int, int, int]:
+        """Connections that watch, paths watched, and pairs of both: of ZooKeeper's data table, as its `wchs` counts."""
+
+    def watches_listed(self, first: int) -> tuple[int, list[tuple[bytes, int]]]:
+        """Some of these pairs (path, slot), from number `first`, 1 to begin with; and the number to go on with, 0 at the end."""
 
     def reset_counters(self) -> None:
         """Start received, sent and the latencies anew."""

@@ -12,7 +12,7 @@ Rules:
   * An entry leaves the ring when the connection that sent it no longer waits for its result, be it answered or gone.  It is
     compared with the slot's present life: session, attachment and serial."""
 
-from fastzk._core.addresses cimport address_enter, address_leave, addresses_free, addresses_make
+from fastzk._core.addresses cimport address_enter, address_leave, address_t, addresses_free, addresses_make
 from fastzk._core.connection cimport (
     AGAIN_NONE, AGAIN_READY, AGAIN_STARVED, WAITS_NOT, connection_answer, connection_backlog, connection_put,
     connection_shrink)
@@ -22,7 +22,8 @@ from fastzk._core.layout cimport (
     FZ_ASSERT, OP_ATTACH_SESSION, OP_CREATE_SESSION, buffer_append, buffer_begin, buffer_clear, buffer_consume,
     buffer_free, buffer_live, buffer_room, mix64, padded8, store_be32)
 from fastzk._core.reads cimport is_read
-from fastzk._core.watches cimport watches_count, watches_delete, watches_drop, watches_new
+from fastzk._core.watches cimport (
+    watches_count, watches_delete, watches_drop, watches_list, watches_new, watches_summary)
 from libc.stdint cimport uint8_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memmove, memset
@@ -94,6 +95,7 @@ cdef class Slots:
         buffer_free(&self.unanswered)
         buffer_free(&self.entropy)
         buffer_free(&self.answer)
+        buffer_free(&self.event)
         buffer_free(&self.touched)
         buffer_free(&self.spoken)
         buffer_free(&self.accused)
@@ -179,10 +181,10 @@ cdef class Slots:
         if buffer_live(&c.held) and not c.is_held_listed:
             self.list_held(c, slot)
 
-    cdef void put_shown(self, connection_t *c, int32_t slot, uint64_t zxid, int32_t xid, uint64_t shown_zxid, int32_t err,
-                        const char *body, size_t size) noexcept nogil:
+    cdef void put_shown(self, connection_t *c, int32_t slot, uint64_t handled, int32_t xid, uint64_t zxid, uint64_t shown_zxid,
+                        int32_t err, const char *body, size_t size) noexcept nogil:
         """A frame as of `zxid` whose header shows another one, as ZooKeeper's replies to credentials and replayed events do."""
-        connection_put(c, self.handled_zxid, xid, zxid, shown_zxid, err, body, size)
+        connection_put(c, handled, xid, zxid, shown_zxid, err, body, size)
         self.replied += 1
         if buffer_live(&c.held) and not c.is_held_listed:
             self.list_held(c, slot)
@@ -491,13 +493,13 @@ cdef class Slots:
         return self.handled_zxid
 
     @property
-    def allows_read_only(self) -> bool:
-        return self.allows_read_only
+    def is_read_only(self) -> bool:
+        return self.is_read_only
 
-    @allows_read_only.setter
-    def allows_read_only(self, allowed: bool) -> None:
+    @is_read_only.setter
+    def is_read_only(self, allowed: bool) -> None:
         cdef int32_t slot
-        self.allows_read_only = allowed
+        self.is_read_only = allowed
         if not allowed:
             for slot in range(self.slots_used):
                 if self.connections[slot].state == CONNECTION_OPEN and self.connections[slot].is_read_only:
@@ -517,12 +519,18 @@ cdef class Slots:
             "connections": self.connection_count,
             "outstanding": self.outstanding,
             "watches": watches_count(self.watches),
-            "watched_paths": self.watches.path_count,
+            "watched_paths": self.watches.paths.count,
             "unanswered_bytes": buffer_live(&self.unanswered),
             "latency_ms_min": self.latency.min_ms,
             "latency_ms_avg": self.latency.total_ms // self.latency.count if self.latency.count else 0,
             "latency_ms_max": self.latency.max_ms,
         }
+
+    def watches_summary(self) -> tuple[int, int, int]:
+        return watches_summary(self.watches)
+
+    def watches_listed(self, first: int) -> tuple[int, list[tuple[bytes, int]]]:
+        return watches_list(self.watches, first)
 
     def reset_counters(self) -> None:
         self.received = self.replied = 0
@@ -542,11 +550,15 @@ cdef class Slots:
             if c.state != CONNECTION_FREE:
                 found.append({
                     "slot": slot, "wire": c.wire, "is_gated": c.is_gated != 0, "is_local": c.is_local != 0,
-                    "address": c.address.text[:c.address.size].decode(errors="replace") if c.address != NULL else "", "port": c.port, "state": c.state, "session_id": c.session_id, "timeout_ms": c.timeout_ms,
-                    "outstanding": c.sent_serial - c.answered_serial, "received": c.received, "sent": c.replied,
+                    "address": text_of(c.address), "port": c.port, "state": c.state, "session_id": c.session_id,
+                    "timeout_ms": c.timeout_ms, "outstanding": c.sent_serial - c.answered_serial, "received": c.received, "sent": c.replied,
                     "queued": buffer_live(&c.input) + connection_backlog(c), "heard_ms": c.heard_ms, "since_ms": c.since_ms,
                 })
         return found
+
+
+cdef str text_of(const address_t *address):
+    return address.text[:address.size].decode(errors="replace") if address != NULL else ""
 
 
 cdef bytes taken(buffer_t *b):

@@ -11,6 +11,7 @@ from fastzk._core.arena cimport arena_t
 from fastzk._core.digest cimport tree_digest
 from fastzk._core.layout cimport buffer_t, ref_t, znode_t
 from fastzk._core.session_table cimport session_create, session_find, session_remove
+from fastzk._core.walk cimport tree_count_below, tree_ephemerals, tree_weigh_below
 from fastzk._core.znode cimport is_session_id
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 

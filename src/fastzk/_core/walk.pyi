@@ -1,0 +1,1 @@
+# Nothing here is for Python: walks over many znodes, for the read path.

@@ -1,0 +1,44 @@
+"""What the foreign judges share: the servers they judge and a clean place in the tree.
+
+Rule: a judge sees addresses only.  `pytest tests/compat --hosts HOST:PORT,...` names any servers of ZooKeeper's protocol:
+so one sees that a test itself is right.  Without it, it is three nodes of fastzk that the module starts."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from kazoo.client import KazooClient
+
+START_S_MAX = 20.0
+
+
+@pytest.fixture(scope="module")
+def hosts(request: pytest.FixtureRequest) -> str:
+    """Where the servers are: given, or three nodes of fastzk."""
+    given: str | None = request.config.getoption("--hosts")
+    return given or request.getfixturevalue("shared_ensemble").zk_hosts
+
+
+@pytest.fixture
+def connect(hosts: str) -> Iterator[Callable[..., KazooClient]]:
+    """Gives started kazoo clients, whatever their options; stops those that the test did not."""
+    clients: list[KazooClient] = []
+
+    def started(chroot: str = "", **options: object) -> KazooClient:
+        client = KazooClient(hosts + chroot, **{"timeout": 10.0, **options})
+        clients.append(client)
+        client.start(timeout=START_S_MAX)
+        return client
+
+    yield started
+    for client in clients:
+        client.stop()
+        client.close()
+
+
+@pytest.fixture
+def place(connect: Callable[..., KazooClient], request: pytest.FixtureRequest) -> Iterator[str]:
+    """The path of an empty znode for this test alone; gone afterwards with all that is below."""
+    client = connect()
+    path = client.create("/judged-", sequence=True)
+    yield path
+    client.delete(path, recursive=True)
