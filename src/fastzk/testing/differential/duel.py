@@ -68,6 +68,10 @@ class Duel:
         for admin in self._admins:
             admin.close()
 
+    def replace_candidate(self, player: Player) -> None:
+        """Lets another player stand for the candidate."""
+        self._players = (self._players[0], player)
+
     def play(self, conversation: Sequence[Step]) -> Difference | None:
         """Plays a conversation and clears up; the first difference, or None."""
         for player, admin in zip(self._players, self._admins, strict=True):

@@ -16,9 +16,12 @@ from fastzk.testing.differential.steps import Request, Resume, Step
 
 UNKNOWN_OP = 99
 
-# An ip identity (its scheme, then a string) with a number that has a sign or zeros in front.
-_LOOSE_IP = re.compile(rb"\x00\x00\x00\x02ip\x00\x00\x00.[0-9a-f:./+]*?(?:\+|(?<![0-9a-f])0[0-9])", re.DOTALL)
-_ANSWERS_OF_WATCHES = {OpCode.ADD_WATCH: (ErrorCode.OK,), OpCode.CHECK_WATCHES: (ErrorCode.NO_WATCHER, ErrorCode.OK)}
+_IP = rb"\x00\x00\x00\x02ip\x00\x00\x00."  # the scheme of an identity, and the size of the string behind it
+# A number with a sign or with zeros in front; an IPv6 address that ends as an IPv4 address does.
+_LOOSE_IP = re.compile(_IP + rb"[0-9a-f:./+]*?(?:\+|(?<![0-9a-f])0[0-9])", re.DOTALL)
+_MIXED_IP = re.compile(_IP + rb"[0-9a-f]*:[0-9a-f:]*\.", re.DOTALL)
+# A scheme of ACLs, and a null behind it.
+_NULL_ID = re.compile(rb"\x00\x00\x00.(?:world|digest|ip)\xff\xff\xff\xff", re.DOTALL)
 
 
 class Rule(NamedTuple):
@@ -83,12 +86,40 @@ def _is_stranger(step: Step | None, where: str, oracle: Any, candidate: Any) -> 
     )
 
 
-def _is_loose_ip(step: Step | None, where: str, oracle: Any, candidate: Any) -> bool:
+def _is_address(step: Step | None, where: str, oracle: Any, candidate: Any) -> bool:
+    if not isinstance(step, Request):
+        return False
+    refusing = tuple(ErrorCode.INVALID_ACL in _errors(seen) for seen in (oracle, candidate))
+    if refusing == (False, True):
+        return _LOOSE_IP.search(step.body) is not None
+    return refusing == (True, False) and _MIXED_IP.search(step.body) is not None
+
+
+def _is_null_id(step: Step | None, where: str, oracle: Any, candidate: Any) -> bool:
     return (
         isinstance(step, Request)
-        and _LOOSE_IP.search(step.body) is not None
+        and _NULL_ID.search(step.body) is not None
+        and _errors(oracle) == [ErrorCode.MARSHALLING_ERROR]
         and ErrorCode.INVALID_ACL in _errors(candidate)
-        and ErrorCode.INVALID_ACL not in _errors(oracle)
+    )
+
+
+def _is_quota_in_multi(step: Step | None, where: str, oracle: Any, candidate: Any) -> bool:
+    """One of the two refuses for a quota, in the multi's body, what the other does; or its limits make no sense."""
+    if not isinstance(step, Request) or step.op != OpCode.MULTI:
+        return False
+    judged = tuple(ErrorCode.QUOTA_EXCEEDED in _errors(seen) for seen in (oracle, candidate))
+    is_unreadable = _errors(oracle) == [ErrorCode.MARSHALLING_ERROR] and ErrorCode.MARSHALLING_ERROR in _errors(candidate)[1:]
+    return judged in ((True, False), (False, True)) or is_unreadable
+
+
+def _is_count_of_root(step: Step | None, where: str, oracle: Any, candidate: Any) -> bool:
+    return (
+        isinstance(step, Request)
+        and step.op == OpCode.GET_ALL_CHILDREN_NUMBER
+        and step.body[:4] == b"\0\0\0\0"
+        and _errors(oracle) == _errors(candidate) == [ErrorCode.OK]
+        and oracle[0][4] == candidate[0][4] + 1
     )
 
 
@@ -97,18 +128,14 @@ def _never(step: Step | None, where: str, oracle: Any, candidate: Any) -> bool:
 
 
 RULES = (
-    # Needs for_oracle() alone: asked under another number, ZooKeeper must answer the same.
-    Rule(
-        "server-only operations",
-        "they are what ZooKeeper's servers say to themselves; from a client they can only do harm",
-        _never,
-    ),
-    Rule(
-        "session of a stranger",
-        "whoever guesses a session's id could end its connection again and again",
-        _is_stranger,
-    ),
-    Rule("setWatches with a null path", "a request is done or refused, not both; no client sends it", _is_half_read),
-    Rule("watch on a null path", "no znode has that path, so the watch could never fire; all other operations refuse it", _is_null_path),
-    Rule("loose ip addresses", "010.0.0.1 is 10.0.0.1 to Java and 8.0.0.1 to others; an ACL must not depend on that", _is_loose_ip),
+    # The first two need no look at what came: rules.for_oracle() and view.text() see to them.
+    Rule("server-only operations", "only ZooKeeper's servers need them; from a client they can only do harm", _never),
+    Rule("text that is not UTF-8", "a name is what its client says it is; ZooKeeper has Java's text in between", _never),
+    Rule("session of a stranger", "whoever guesses a session's id could end its connection again and again", _is_stranger),
+    Rule("setWatches with a null path", "a request is done or refused, not half of each; no client sends it", _is_half_read),
+    Rule("watch on a null path", "no znode has that path; every other operation refuses it", _is_null_path),
+    Rule("addresses in ACLs", "010.0.0.1 is 10.0.0.1 to Java and 8.0.0.1 to others; ::ffff:1.2.3.4 is a usual form", _is_address),
+    Rule("quotas in a multi", "a multi could go beyond a hard limit by as much as it likes", _is_quota_in_multi),
+    Rule("descendants of the empty path", '"" is another name of the root, which is not its own descendant', _is_count_of_root),
+    Rule("null id in an ACL", "the ACL is invalid, and that is said; ZooKeeper stumbles over it", _is_null_id),
 )

@@ -158,6 +158,8 @@ class View:
         return "its" if kept == time_ms else f"{time_ms - kept} ms off"
 
     def _value(self, op: int, body: bytes) -> Any:
+        if op == OpCode.SYNC:
+            return text(body[4:]) if body[:4] != b"\xff\xff\xff\xff" else None
         try:
             value = records.decode_reply(op, body)
         except (jute.RecordError, KeyError, ValueError, struct.error):
@@ -203,7 +205,16 @@ def _acl(entries: tuple[Any, ...]) -> list[Any]:
     return [tuple(entry) for entry in listed + sorted(run)]
 
 
+def text(raw: bytes) -> str:
+    """A string that is only echoed: as it is, unless Java would change it (rules: "text that is not UTF-8")."""
+    try:
+        decoded = raw.decode()
+    except UnicodeDecodeError:
+        return "(odd text)"
+    return "(odd text)" if any(letter == "\ufffd" or letter > "\uffff" for letter in decoded) else decoded
+
+
 def _event(body: bytes) -> tuple[Any, ...]:
     kind, state = _EVENT.unpack_from(body)
     size = struct.unpack_from("!i", body, 8)[0]
-    return (kind, state, body[12 : 12 + size], body[12 + size :])
+    return (kind, state, text(body[12 : 12 + size]), body[12 + size :])
