@@ -27,7 +27,6 @@ from fastzk.bench.load import Address, connections, create_frame, receive_frame
 from fastzk.testing._watcher import Watcher
 from fastzk.testing.ensemble import Ensemble
 
-PREFIX = b"/watched"
 KEYS = 24
 KINDS = {1: "data", 2: "child", 3: "persistent", 4: "recursive"}
 WINDOW = 8  # writes under way of a connection that writes
@@ -59,13 +58,19 @@ class Crowd:
     """The watchers of a run, and the loop that moves their bytes."""
 
     def __init__(
-        self, kinds: Sequence[int], streams: Sequence[socket.socket], places: Sequence[int], seed: int, spoil: str
+        self,
+        prefix: bytes,
+        kinds: Sequence[int],
+        streams: Sequence[socket.socket],
+        places: Sequence[int],
+        seed: int,
+        spoil: str,
     ) -> None:
         self.streams = streams
         self.watchers = [
             Watcher(
                 kind=kind,
-                prefix=PREFIX,
+                prefix=prefix,
                 keys=KEYS,
                 window=WINDOW if place >= len(KINDS) else 0,
                 number=number,
@@ -172,9 +177,9 @@ def split(stream: bytes) -> tuple[list[bytes], bytes]:
     return frames, stream[at:]
 
 
-def prepare(host: Address) -> None:
+def prepare(host: Address, prefix: bytes) -> None:
     """Makes the znodes, which must not be there: their versions count what happens from now on."""
-    paths = [PREFIX, *(b"%b/k%04d" % (PREFIX, key) for key in range(KEYS))]
+    paths = [prefix, *(b"%b/k%04d" % (prefix, key) for key in range(KEYS))]
     with connections([host], 1) as [stream]:
         for xid, path in enumerate(paths, 1):
             stream.sendall(create_frame(xid, path, b""))
@@ -182,18 +187,18 @@ def prepare(host: Address) -> None:
             assert err == 0, f"create {path!r}: {err}"
 
 
-def torture(hosts: Sequence[Address], rounds: int, seed: int = 1, spoil: str = "") -> Outcome:
-    """Plays so many rounds against nodes that run.
+def torture(hosts: Sequence[Address], rounds: int, seed: int = 1, spoil: str = "", prefix: bytes = b"/watched") -> Outcome:
+    """Plays so many rounds against nodes that run, on znodes below a new `prefix`.
 
     Raises ConnectionError when a node closes a connection, TimeoutError when it does not answer any more."""
-    prepare(hosts[0])
+    prepare(hosts[0], prefix)
     # Six connections to each node, which connections() takes in turn: one of each kind, and two that write as well.
     places = [place for place in range(len(KINDS) + 2) for _ in hosts]
     kinds = [[*KINDS, 1 + seed % 2, 3 + seed % 2][place] for place in places]
     outcome = Outcome()
     began = time.monotonic()
     with connections(hosts, len(kinds)) as streams:
-        crowd = Crowd(kinds, streams, places, seed, spoil)
+        crowd = Crowd(prefix, kinds, streams, places, seed, spoil)
         crowd.begin()
         crowd.turn_until(lambda: crowd.events() >= rounds)
         for watcher in crowd.watchers:

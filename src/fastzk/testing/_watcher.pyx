@@ -72,7 +72,8 @@ cdef enum:
     CHILD_DIGITS = 2
     NUMBER_MAX = 99
     EVENTS_BEFORE_REARM = 10    # of a lasting watch
-    WRITES_FOR_A_READ = 4       # one read of any znode to so many writes, or events
+    HOT_KEYS = 2
+    WRITES_FOR_A_READ = 2       # one read of any znode to so many writes, or events
 
     MISSING = 0
     DOUBLED = 1
@@ -172,6 +173,10 @@ cdef class Watcher:
         self.chance ^= self.chance << 17
         return <uint32_t>((self.chance >> 20) % below)
 
+    cdef uint32_t draw_key(self) noexcept:
+        """Half of all goes to a few znodes: what is delicate happens when much happens to one."""
+        return self.draw(min(self.keys, <uint32_t>HOT_KEYS) if self.draw(2) else self.keys)
+
     cdef int ask(self, int32_t op, uint32_t key, bytes path, bytes rest, bint is_watching=False) except -1:
         """One request: its path, and what follows it."""
         cdef pending_t waiting
@@ -218,14 +223,14 @@ cdef class Watcher:
 
     cdef int read_any(self) except -1:
         """Now and then a read that nothing asked for: its znode is mostly armed, so it must show nothing new."""
-        cdef uint32_t key = self.draw(self.keys)
+        cdef uint32_t key = self.draw_key()
         if self.draw(WRITES_FOR_A_READ) == 0 and not self.znodes[key].is_busy:
             return self.read(key, not self.is_lasting and self.draw(2))
         return 0
 
     cdef int refill(self) except -1:
         while self.writing < self.window and not self.is_stopped:
-            self.write(self.draw(self.keys))
+            self.write(self.draw_key())
             self.read_any()
         return 0
 
