@@ -19,7 +19,6 @@ import zmq
 from fastzk._core.arena import Arena
 from fastzk._core.reads import answer
 from fastzk._core.serve import Server
-from fastzk._core.watch_list import watched_paths
 from fastzk.defs import OpCode
 from fastzk.node import words
 from fastzk.node.stats import StatsPage
@@ -128,12 +127,17 @@ class WorkerFacts:
         return connections
 
     def _watches(self) -> list[dict[str, Any]]:
-        watches = []
-        for each in self._server.describe():
-            paths = [path.decode(errors="replace") for path in watched_paths(self._server, each["slot"])]
-            if paths:
-                watches.append({"session_id": each["session_id"], "paths": sorted(set(paths))})
-        return watches
+        """The watches of each connection that has some; as in ZooKeeper, those of the data table."""
+        sessions = {each["slot"]: each["session_id"] for each in self._server.describe()}
+        paths: dict[int, list[str]] = {}
+        first, pairs = self._server.watches_listed(1)
+        while True:
+            for path, slot in pairs:
+                paths.setdefault(slot, []).append(path.decode(errors="replace"))
+            if not first:
+                break
+            first, pairs = self._server.watches_listed(first)
+        return [{"session_id": sessions.get(slot, 0), "paths": sorted(set(found))} for slot, found in paths.items()]
 
 
 def environment() -> dict[str, str]:
