@@ -32,6 +32,7 @@ MESSAGES: list[EnsembleMessage] = [
     Touch(b""),
     Resend(),
     Present(),
+    Present("127.0.0.1:2181"),
 ]
 
 

@@ -47,5 +47,5 @@ class Authority:
         )
         return made
 
-    def _openssl(self, *arguments: str | Path) -> None:
-        subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
+    def _openssl(self, *arguments: object) -> None:
+        subprocess.run(["openssl", *(str(argument) for argument in arguments)], check=True, capture_output=True)
