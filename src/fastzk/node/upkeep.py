@@ -5,7 +5,7 @@
 
 Both are entries without a session, and say what they want, not what to do: each node finds out again, when it applies them, whether
 it still holds.  So a proposal that comes late, twice or in vain does no harm; what this file adds is that it happens seldom.
-Rules: there is one round of proposals under way at most: the next begins when all of the last is applied, or the leader has changed.
+Rules: one round of proposals is under way at most: the next begins when all of the last is applied, or the leader has changed.
 Client addresses of nodes that have not said anything yet are taken from the znode, so that a new leader that knows less does
 not write less."""
 
