@@ -119,17 +119,18 @@ class WorkerFacts:
         return connections
 
     def _watches(self) -> list[dict[str, Any]]:
-        """The watches of each connection that has some; as in ZooKeeper, those of the data table."""
-        sessions = {each["slot"]: each["session_id"] for each in self._server.describe()}
-        paths: dict[int, list[str]] = {}
-        first, pairs = self._server.watches_listed(1)
-        while True:
-            for path, slot in pairs:
-                paths.setdefault(slot, []).append(path.decode(errors="replace"))
-            if not first:
-                break
+        """The data watches of each session, as ZooKeeper's wchc counts them."""
+        of_slot: dict[int, list[str]] = {}
+        first = 1
+        while first:
             first, pairs = self._server.watches_listed(first)
-        return [{"session_id": sessions.get(slot, 0), "paths": sorted(set(found))} for slot, found in paths.items()]
+            for path, slot in pairs:
+                of_slot.setdefault(slot, []).append(path.decode(errors="replace"))
+        return [
+            {"session_id": each["session_id"], "paths": sorted(of_slot[each["slot"]])}
+            for each in self._server.describe()
+            if each["slot"] in of_slot
+        ]
 
 
 def environment() -> dict[str, str]:
