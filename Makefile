@@ -10,12 +10,13 @@ SOURCES := $(shell find src -name '*.pyx' -o -name '*.pxd' -o -name '*.h' -o -na
 export FASTZK_BUILD_JOBS ?= $(shell nproc)
 
 .DEFAULT_GOAL := help
-.PHONY: help build test lint run demo bench bench-vs bench-first profile torture fuzz clean
+.PHONY: help build test lint run demo systems bench bench-vs bench-first profile torture fuzz clean
 
 help:
 	@echo 'make build      .venv with fastzk-node, from the pinned dependencies'
 	@echo 'make demo       three nodes, two client protocols, the leader killed in mid-write, nothing lost'
 	@echo 'make test       every test that takes less than minutes'
+	@echo 'make systems    the leader election of Hadoop, Kafka and MetaMQ on three nodes, killed parts and all (Java, Maven)'
 	@echo 'make lint       ruff, mypy --strict, cython-lint'
 	@echo 'make run        an ensemble of three nodes on loopback, until Ctrl-C'
 	@echo 'make bench      requests per second and latencies of one node and of three'
@@ -45,6 +46,10 @@ build: $(BIN)/fastzk-node
 test: build
 	$(BIN)/python -m pytest -q -m 'not process and not long' -n $(TEST_JOBS)
 	$(BIN)/python -m pytest -q -m 'process and not long'
+
+# Not part of make test: minutes, and some 100 MB of jars the first time.
+systems: build
+	$(BIN)/python -m pytest -q -m long tests/systems
 
 lint: build
 	$(BIN)/ruff check .
