@@ -41,4 +41,5 @@ def place(connect: Callable[..., KazooClient], request: pytest.FixtureRequest) -
     client = connect()
     path = client.create("/judged-", sequence=True)
     yield path
+    client.sync(path)
     client.delete(path, recursive=True)
