@@ -16,7 +16,7 @@ from fastzk.client.results import AsyncResult, when_all
 from fastzk.client.retry import Backoff
 from fastzk.client.watches import WatchKind, WatchTable
 from fastzk.data import WatchedEvent
-from fastzk.defs import NATIVE_PORT, EventType
+from fastzk.defs import NATIVE_PORT, EventType, WatcherType
 from fastzk.errors import ClientTimeoutError, ConfigurationError, InvalidPathError, NoNodeError
 
 # ---- hosts
@@ -96,39 +96,66 @@ def test_pauses_double_up_to_the_longest_and_are_jittered() -> None:
 
 kinds = st.sampled_from(list(WatchKind))
 events = st.sampled_from([EventType.CREATED, EventType.DELETED, EventType.CHANGED, EventType.CHILD, EventType.NONE])
+watch_paths = st.sampled_from(["/", "/a", "/a/b", "/ab"])
 steps = st.lists(
-    st.tuples(st.just("add"), kinds, st.sampled_from(["/a", "/b"]), st.integers(0, 2))
-    | st.tuples(st.just("fire"), events, st.sampled_from(["/a", "/b"]), st.just(0)),
+    st.tuples(st.just("add"), kinds, watch_paths, st.integers(0, 2))
+    | st.tuples(st.just("fire"), events, watch_paths, st.just(0))
+    | st.tuples(st.just("remove"), st.sampled_from(list(WatcherType)), watch_paths, st.none() | st.integers(0, 2)),
     max_size=30,
 )
 FUNCTIONS: list[Any] = [lambda event, number=number: number for number in range(3)]
+REMOVED = {
+    WatcherType.CHILDREN: {WatchKind.CHILD: EventType.CHILD_WATCH_REMOVED},
+    WatcherType.DATA: dict.fromkeys((WatchKind.DATA, WatchKind.EXIST), EventType.DATA_WATCH_REMOVED),
+    WatcherType.PERSISTENT: {WatchKind.PERSISTENT: EventType.PERSISTENT_WATCH_REMOVED},
+    WatcherType.PERSISTENT_RECURSIVE: {WatchKind.RECURSIVE: EventType.PERSISTENT_WATCH_REMOVED},
+}
+REMOVED[WatcherType.ANY] = {kind: event for each in list(REMOVED.values()) for kind, event in each.items()}
 
 
 @given(steps)
-def test_watches_against_a_plain_list(script: list[tuple[str, Any, str, int]]) -> None:
+def test_watches_against_a_plain_list(script: list[tuple[str, Any, str, int | None]]) -> None:
     table, twin = WatchTable(), list[tuple[WatchKind, str, Any]]()
     for what, arg, path, number in script:
+        function = None if number is None else FUNCTIONS[number]
         if what == "add":
-            table.add(arg, path, FUNCTIONS[number])
-            if (arg, path, FUNCTIONS[number]) not in twin:
-                twin.append((arg, path, FUNCTIONS[number]))
-        else:
-            fired = [w for w in twin if w[1] == path and is_fired(w[0], arg)]
-            twin = [w for w in twin if w not in fired]
+            table.add(arg, path, function)
+            if (arg, path, function) not in twin:
+                twin.append((arg, path, function))
+        elif what == "fire":
+            fired = [w for w in twin if is_fired(*w[:2], arg, path)]
+            twin = [w for w in twin if w not in fired or w[0] in (WatchKind.PERSISTENT, WatchKind.RECURSIVE)]
             found = table.fire(arg, path)
             assert len(found) == len(set(found))
             assert set(found) == {function for _, _, function in fired}
+        else:
+            there = [w for w in twin if w[0] in REMOVED[arg] and w[1] == path]
+            doomed = [w for w in there if function in (None, w[2])]
+            if function is not None:
+                assert table.is_shared(arg, path, function) == any(w[2] is not function for w in there)
+            twin = [w for w in twin if w not in doomed]
+            removed = [(event, each) for event, functions in table.remove(arg, path, function) for each in functions]
+            assert len(removed) == len(set(removed))
+            assert set(removed) == {(REMOVED[arg][kind], function) for kind, _, function in doomed}
         assert len(table) == len(twin)
+    armed = list(table.rearm(7, ""))
+    assert {w[:2] for w in twin} == {(k, path) for r in armed for k, ps in zip(WatchKind, r[1:], strict=False) for path in ps}
     left = table.take_all()
     assert {(path, function) for path, functions in left for function in functions} == {(p, f) for _, p, f in twin}
     assert len({path for path, _ in left}) == len(left)
     assert len(table) == 0
 
 
-def is_fired(kind: WatchKind, event: EventType) -> bool:
+def is_fired(kind: WatchKind, waits_at: str, event: EventType, path: str) -> bool:
+    if event is EventType.NONE:
+        return False
+    if kind is WatchKind.RECURSIVE:
+        return event is not EventType.CHILD and (path + "/").startswith("/" if waits_at == "/" else waits_at + "/")
+    if kind is WatchKind.PERSISTENT:
+        return path == waits_at
     if kind is WatchKind.CHILD:
-        return event in (EventType.CHILD, EventType.DELETED)
-    return event in (EventType.CREATED, EventType.CHANGED, EventType.DELETED)
+        return path == waits_at and event in (EventType.CHILD, EventType.DELETED)
+    return path == waits_at and event in (EventType.CREATED, EventType.CHANGED, EventType.DELETED)
 
 
 def test_functions_are_called_in_order_of_registration() -> None:

@@ -21,10 +21,10 @@ from typing import Any
 import zmq
 
 from fastzk import limits
+from fastzk.client.call import Answer, Call, Fired, StateChange
 from fastzk.client.link import Link
-from fastzk.client.session import Answer, Call, Fired, Phase, Session, StateChange
+from fastzk.client.session import Phase, Session
 from fastzk.defs import KeeperState
-from fastzk.errors import ConnectionClosedError
 
 _log = logging.getLogger("fastzk.client")
 _MESSAGES_PER_TURN = 256
@@ -64,19 +64,29 @@ class Driver:
         self.callbacks.start()
         self._thread.start()
 
-    def submit(self, call: Call) -> None:
-        """Takes a call, whose token is an AsyncResult; waits for room when there are very many."""
+    @property
+    def is_over(self) -> bool:
+        """True when no call is taken any more."""
+        return self._is_over
+
+    def submit(self, call: Call, before: Call | None = None) -> None:
+        """Takes a call, whose token is an AsyncResult; waits for room when there are very many.
+
+        before: another one that leaves just before it."""
         with self._lock:
             while self._unanswered_count >= limits.PENDING_REQUESTS_MAX and not self._is_over:
                 if threading.current_thread() is self._thread:
                     break  # a step of the client's own: it must not wait for itself
                 self._has_room.wait()
             if not self._is_over:
+                if before is not None:
+                    self._unanswered_count += 1
+                    self._incoming.append(before)
                 self._unanswered_count += 1
                 self._incoming.append(call)
                 self._wake()
                 return
-        call.token.complete(None, ConnectionClosedError("the client was stopped"))
+        call.token.complete(None, self._session.refusal())
 
     def stop(self, callbacks_timeout_s: float | None = None) -> None:
         """Closes the session if a connection stands, then ends both threads.

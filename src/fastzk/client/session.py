@@ -9,30 +9,35 @@ changes and drops the one before, sends what take_message() gives, hands in what
 
 Rules:
   * Replies come in the order of the calls (Z5), with zxids that never fall; a server that breaks this is left.
-  * A call that was not sent waits for the next connection.  A read that was sent is sent again, before what waits.
-    A write that was sent fails with ConnectionLoss, for it may have been done: see _on_unanswered.
-  * Nothing waits for ever: without a connection for as long as a session lives, what waits fails (ConnectionLoss).
-  * A watch is entered when its read's answer is taken, before the next record is: no event can overtake it.
-  * When the connection is lost its watches end, each with an event of type NONE."""
+  * A call that was not sent waits for the next connection.  What was sent and is unanswered is sent again, in its order and
+    under its old xid, before what waits: see _on_unanswered.  A write only to a server that remembers results
+    (protocolVersion 1), so that it is done once (Z10); with another one it fails with ConnectionLoss, for it may have been done.
+  * A connection begins with who we are and what we watch (the prelude), before any call: the next server knows neither.
+  * A watch is entered when its read's answer is taken, before the next record is: no event can overtake it.  It outlives
+    connections and ends with the session, with an event of type NONE.
+  * Nothing waits for ever: without a connection for as long as a session lives, what waits fails (ConnectionLoss)."""
 
 import struct
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any
 
 from fastzk import limits
+from fastzk.client.call import Answer, Call, Fired, Outcome, StateChange
 from fastzk.client.hosts import Address, HostRing
 from fastzk.client.retry import Backoff
-from fastzk.client.watches import WatchFunction, WatchKind, WatchTable
+from fastzk.client.watches import WatchKind, WatchTable
 from fastzk.data import WatchedEvent
-from fastzk.defs import PASSWORD_SIZE, READ_OPS, EventType, KeeperState, OpCode, Xid
+from fastzk.defs import PASSWORD_SIZE, EventType, KeeperState, OpCode, Xid
 from fastzk.errors import (
+    AuthFailedError,
     ConnectionClosedError,
     ConnectionLoss,
-    ErrorCode,
     FastzkError,
     MarshallingError,
+    NoNodeError,
+    NoWatcherError,
     ProtocolError,
     SessionExpiredError,
     error_for,
@@ -44,6 +49,7 @@ _FRAME_HEAD = struct.Struct("!iii")  # size, xid, operation
 _FRAME_HEAD_EXTRA = 8  # of the head, what the size counts
 _PING = _FRAME_HEAD.pack(_FRAME_HEAD_EXTRA, Xid.PING, OpCode.PING)
 _XID_MAX = 0x7FFFFFFF
+_FORGETS, _REMEMBERS = 0, 1  # protocolVersion of a client or server that wants or keeps results, and of one that does not
 FAREWELL = b""  # the message that says, either way: this connection is over
 NO_PASSWORD = bytes(PASSWORD_SIZE)
 
@@ -58,59 +64,6 @@ class Phase(Enum):
     OVER = "over"  # closed by the caller, for good
 
 
-class Call:
-    """One request on its way, encoded, and who waits for its answer."""
-
-    __slots__ = ("body", "function", "is_read", "op", "path", "token", "tries", "watch", "xid")
-
-    def __init__(
-        self,
-        op: int,
-        body: bytes,
-        path: str | None = None,
-        token: Any = None,
-        watch: WatchKind | None = None,
-        function: WatchFunction | None = None,
-    ) -> None:
-        """path: as the caller named it, for errors and events.  token: the driver's, handed back with the answer."""
-        self.op = op
-        self.body = body
-        self.path = path
-        self.token = token
-        self.watch = watch
-        self.function = function
-        self.is_read = op in READ_OPS
-        # Number under which it was last sent, and how often it was.
-        self.xid = 0
-        self.tries = 0
-
-
-class Answer(NamedTuple):
-    """A call is done: its reply's value, or why there is none; zxid is the state it was answered at (0: by nobody)."""
-
-    call: Call
-    value: Any
-    error: FastzkError | None
-    zxid: int
-
-
-class Fired(NamedTuple):
-    """Functions to call with an event."""
-
-    functions: list[WatchFunction]
-    event: WatchedEvent
-
-
-class StateChange(NamedTuple):
-    """The connection or the session has changed, and why."""
-
-    state: KeeperState
-    reason: str
-
-
-Outcome = Answer | Fired | StateChange
-
-
 class Session:
     """The session of one client, over as many connections as it takes."""
 
@@ -122,7 +75,9 @@ class Session:
         now: float,
         client_id: tuple[int, bytes] | None = None,
         chroot: str = "",
+        credentials: Sequence[tuple[str, str | bytes]] = (),
     ) -> None:
+        """credentials: schemes and what is shown for them, the caller's own list; it may grow."""
         self.phase = Phase.IDLE
         # Grows with every link that the driver shall open; `address` is where to.
         self.attempt = 0
@@ -138,10 +93,20 @@ class Session:
         self._hosts = hosts
         self._backoff = backoff
         self._chroot = chroot
-        # Calls that were not sent yet, and those that were and are unanswered, both in order.
+        self._credentials = credentials
+        # Calls to be sent, and those that were sent and are unanswered, both in order.
         self._queue: deque[Call] = deque()
         self._pending: deque[Call] = deque()
+        # How many of the pending ones the server would have to remember the results of.
+        self._logged_count = 0
+        # The last one given out; counts on over connections.
         self._xid = 0
+        # We may ask for memory: no other client's writes are remembered under the xids that we shall use.
+        self._can_repeat = client_id is None
+        # The server in use remembers results, or the last one did.
+        self._is_remembered = False
+        # What is said to calls that come too late.
+        self._ended_with: Callable[[str], FastzkError] = ConnectionClosedError
         self._is_greeted = False
         self._is_ping_due = False
         self._close_call: Call | None = None
@@ -174,7 +139,7 @@ class Session:
         if self._is_ping_due:
             self._is_ping_due = False
             parts.append(_PING)
-        self._encode_queue(parts)
+        self._encode_calls(parts)
         if not parts:
             return None
         self._sent_at = now
@@ -203,9 +168,13 @@ class Session:
     def submit(self, call: Call) -> None:
         """Takes a call; its answer will be among the outcomes."""
         if self.phase is Phase.OVER or self._close_call is not None:
-            self._fail(call, ConnectionClosedError("the client was stopped"))
+            self._fail(call, self.refusal())
         else:
             self._queue.append(call)
+
+    def refusal(self) -> FastzkError:
+        """Why no call is taken any more."""
+        return self._ended_with("the client was stopped")
 
     def tick(self, now: float) -> None:
         """Does what is due."""
@@ -251,7 +220,7 @@ class Session:
         """Ends the session: after the calls that wait, if a connection stands; else at once."""
         if self.phase is Phase.OPEN:
             if self._close_call is None:
-                self._close_call = Call(OpCode.CLOSE_SESSION, b"")
+                self._close_call = Call(OpCode.CLOSE_SESSION, b"", is_own=True)
                 self._queue.append(self._close_call)
                 self._close_by = now + self.timeout_s / 2
         else:
@@ -284,7 +253,8 @@ class Session:
 
     def _connect_request(self) -> records.ConnectRequest:
         timeout_ms = int(self._wanted_timeout_s * 1000)
-        return records.ConnectRequest(self.last_zxid, timeout_ms, self.session_id, self.password)
+        version = _REMEMBERS if self._can_repeat else _FORGETS
+        return records.ConnectRequest(self.last_zxid, timeout_ms, self.session_id, self.password, protocol_version=version)
 
     def _on_response(self, response: records.ConnectResponse, now: float) -> None:
         if response.timeout_ms <= 0:
@@ -303,7 +273,33 @@ class Session:
         self._opened_at = self._sent_at = now
         self._is_ping_due = False
         self._hosts.on_served()
+        self._is_remembered = self._can_repeat and response.protocol_version >= _REMEMBERS
+        # The first connection with another client's session has made the server forget that one's results.
+        self._can_repeat = True
+        if not self._is_remembered:
+            self._fail_sent_writes()
+        self._begin_prelude()
         self._outcomes.append(StateChange(KeeperState.CONNECTED, f"session {self.session_id:#x} at {self.address}"))
+
+    def _fail_sent_writes(self) -> None:
+        """Those that an earlier connection left unanswered, when this one would do them again."""
+        again = []
+        for call in self._queue:
+            if call.tries and not call.is_repeatable:
+                self._fail(call, _loss_of(call))
+            else:
+                again.append(call)
+        self._queue = deque(again)
+
+    def _begin_prelude(self) -> None:
+        prelude: list[Call] = []
+        for scheme, credential in tuple(self._credentials):
+            shown = credential.encode() if isinstance(credential, str) else credential
+            prelude.append(_own_call(records.Auth(0, scheme, shown)))
+        # All batches tell the same zxid: answers to the first ones say nothing of what the others have missed.
+        for request in self.watches.rearm(self.last_zxid, self._chroot):
+            prelude.append(_own_call(request))
+        self._queue.extendleft(reversed(prelude))
 
     def _expire(self, now: float) -> None:
         """The server says that the session is over.  The next attempt makes a new one."""
@@ -311,9 +307,10 @@ class Session:
         self.session_id, self.password = 0, NO_PASSWORD
         self.timeout_s = self._wanted_timeout_s
         self._outcomes.append(StateChange(KeeperState.EXPIRED_SESSION, reason))
-        assert len(self.watches) == 0, "they ended with the connection"
-        self._fail_all(self._pending, SessionExpiredError, reason)
+        self._can_repeat = True
+        assert not self._pending, "they went back into the queue with the connection"
         self._fail_all(self._queue, SessionExpiredError, reason)
+        self._end_watches(KeeperState.EXPIRED_SESSION)
         self._give_up_at = now + self.timeout_s
         self._become_idle(now)
 
@@ -335,7 +332,6 @@ class Session:
         self._give_up_at = now + self.timeout_s
         self._on_unanswered()
         self._outcomes.append(StateChange(KeeperState.CONNECTING, reason))
-        self._end_watches(KeeperState.CONNECTING)
 
     def _become_idle(self, retry_at: float) -> None:
         self.phase = Phase.IDLE
@@ -344,13 +340,17 @@ class Session:
 
     def _on_unanswered(self) -> None:
         """What becomes of the calls that were sent and not answered: the one place that decides it."""
+        while self._queue and self._queue[0].is_own:
+            self._queue.popleft()  # the next connection has a prelude of its own
         again: list[Call] = []
         for call in self._pending:
-            if call.is_read and call.tries < limits.READ_TRIES_MAX:
-                again.append(call)
+            if call.tries < limits.READ_TRIES_MAX if call.is_repeatable else self._is_remembered:
+                if not call.is_own:
+                    again.append(call)
             else:
-                self._fail(call, ConnectionLoss(call.path))
+                self._fail(call, _loss_of(call))
         self._pending.clear()
+        self._logged_count = 0
         self._queue.extendleft(reversed(again))
 
     # ---- an open connection
@@ -363,21 +363,29 @@ class Session:
         elif now >= self._sent_at + self._ping_s:
             self._is_ping_due = True
 
-    def _encode_queue(self, parts: list[bytes]) -> None:
+    def _encode_calls(self, parts: list[bytes]) -> None:
         """Moves calls from the queue to the pending ones, into a message of bounded size."""
-        queue, pending, xid = self._queue, self._pending, self._xid
+        queue, pending, xid, logged_count = self._queue, self._pending, self._xid, self._logged_count
+        logged_max = limits.RESULTS_REMEMBERED_MAX if self._is_remembered else limits.PENDING_REQUESTS_MAX
         room, size = min(len(queue), limits.SEND_REQUESTS_MAX), 0
         while room and size < limits.SEND_BYTES_MAX:
-            call = queue.popleft()
-            xid = xid + 1 if xid < _XID_MAX else 1
-            call.xid = xid
+            call = queue[0]
+            if call.is_logged:
+                if logged_count >= logged_max:
+                    break  # it and all behind it, for they are done in order
+                logged_count += 1
+            if not call.xid:
+                call.xid = xid = xid + 1 if xid < _XID_MAX else 1
+            if call.removes is not None:
+                self._choose_removal(call)
             call.tries += 1
-            pending.append(call)
-            parts.append(_FRAME_HEAD.pack(len(call.body) + _FRAME_HEAD_EXTRA, xid, call.op))
-            parts.append(call.body)
-            size += len(call.body)
+            pending.append(queue.popleft())
+            body = call.body
+            parts.append(_FRAME_HEAD.pack(len(body) + _FRAME_HEAD_EXTRA, call.xid, call.op))
+            parts.append(body)
+            size += len(body)
             room -= 1
-        self._xid = xid
+        self._xid, self._logged_count = xid, logged_count
 
     def _on_record(self, record: bytes, now: float) -> None:
         if self.phase is Phase.GREETING:
@@ -386,7 +394,7 @@ class Session:
         if self.phase is not Phase.OPEN:
             return  # the record before it ended the connection
         header = records.decode_reply_header(record)
-        if header.xid > 0:
+        if header.xid > 0 or header.xid in (Xid.AUTH, Xid.SET_WATCHES):
             self._on_reply(header, record)
         elif header.xid == Xid.NOTIFICATION:
             self._on_event(records.WatcherEvent.decode(record, records.REPLY_HEADER_SIZE))
@@ -397,14 +405,22 @@ class Session:
         pending = self._pending
         if not pending or pending[0].xid != header.xid:
             raise ProtocolError(f"a reply to xid {header.xid}, not {pending[0].xid if pending else 'expected at all'}")
-        if header.zxid < self.last_zxid:
-            raise ProtocolError(f"Z5: zxid {header.zxid:#x} after {self.last_zxid:#x}")
-        self.last_zxid = header.zxid
+        # Only these tell how far we are: between two batches of watches the later ones have missed what the first have not.
+        if header.xid > 0:
+            if header.zxid < self.last_zxid:
+                raise ProtocolError(f"Z5: zxid {header.zxid:#x} after {self.last_zxid:#x}")
+            self.last_zxid = header.zxid
         call = pending.popleft()
+        if call.is_logged:
+            self._logged_count -= 1
         value: Any = None
         error: FastzkError | None = None
         if header.err:
             error = error_for(header.err, call.path)
+            if call.op == OpCode.AUTH:
+                self._fail(call, AuthFailedError())
+                self._end("the server does not accept who we say we are", KeeperState.AUTH_FAILED, AuthFailedError)
+                return
         else:
             try:
                 value = records.decode_reply(call.op, record, records.REPLY_HEADER_SIZE)
@@ -412,21 +428,56 @@ class Session:
                 # It would be as malformed on every other connection, so it is not tried again.
                 self._fail(call, MarshallingError(f"reply to {call.path}: {fault}"))
                 raise
-        if call.function is not None:
-            self._enter_watch(call, header.err)
-        if call is self._close_call:
-            self._end("stopped")
-        else:
+        if not call.is_plain:
+            error = self._on_special_reply(call, error)
+        if not call.is_own:
             self._outcomes.append(Answer(call, value, error, header.zxid))
 
-    def _enter_watch(self, call: Call, err: int) -> None:
+    def _on_special_reply(self, call: Call, error: FastzkError | None) -> FastzkError | None:
+        """What more there is to do; gives the error that the caller shall see."""
+        if call is self._close_call:
+            self._end("stopped")
+        elif call.is_own:
+            if error is not None:
+                raise ProtocolError(f"it does not arm our watches: {error!r}")
+        elif call.removes is not None:
+            error = self._remove_watches(call, error)
+        elif call.function is not None:
+            self._enter_watch(call, error)
+        return error
+
+    # ---- watches
+
+    def _enter_watch(self, call: Call, error: FastzkError | None) -> None:
         assert call.watch is not None
         assert call.path is not None
         assert call.function is not None
-        if not err:
+        if error is None:
             self.watches.add(call.watch, call.path, call.function)
-        elif err == ErrorCode.NO_NODE and call.op == OpCode.EXISTS:
+        elif isinstance(error, NoNodeError) and call.op == OpCode.EXISTS:
             self.watches.add(WatchKind.EXIST, call.path, call.function)
+
+    def _choose_removal(self, call: Call) -> None:
+        """A function that is not the only one there is taken off here alone: the server knows nothing of functions."""
+        if call.function is not None:
+            assert call.removes is not None
+            assert call.path is not None
+            is_shared = self.watches.is_shared(call.removes, call.path, call.function) or any(
+                other.path == call.path and other.function not in (None, call.function) and other.removes is None
+                for other in self._pending
+            )
+            call.op = OpCode.CHECK_WATCHES if is_shared else OpCode.REMOVE_WATCHES
+
+    def _remove_watches(self, call: Call, error: FastzkError | None) -> FastzkError | None:
+        assert call.removes is not None
+        assert call.path is not None
+        removed = self.watches.remove(call.removes, call.path, call.function)
+        for kind, functions in removed:
+            self._outcomes.append(Fired(functions, WatchedEvent(kind, KeeperState.CONNECTED, call.path)))
+        if call.function is not None:
+            return None if removed else NoWatcherError(call.path)
+        # The server may have sent their event just before.
+        return None if removed and isinstance(error, NoWatcherError) else error
 
     def _on_event(self, event: records.WatcherEvent) -> None:
         kind = EventType(event.type)
@@ -440,27 +491,45 @@ class Session:
 
     # ---- endings
 
-    def _end(self, reason: str) -> None:
+    def _end(
+        self,
+        reason: str,
+        state: KeeperState = KeeperState.CLOSED,
+        error: Callable[[str], FastzkError] = ConnectionClosedError,
+    ) -> None:
         """The session is over for good: whoever waits is told."""
         if self.phase is Phase.OVER:
             return
         self.phase = Phase.OVER
+        self._ended_with = error
+        is_closed = state is KeeperState.CLOSED
         for call in self._pending:
-            self._fail(call, ConnectionLoss(call.path))
+            self._fail(call, _loss_of(call) if is_closed else error(reason))
+        for call in self._queue:
+            may_be_done = call.tries and not call.is_repeatable
+            self._fail(call, _loss_of(call) if is_closed and may_be_done else error(reason))
         self._pending.clear()
-        self._fail_all(self._queue, ConnectionClosedError, reason)
-        self._outcomes.append(StateChange(KeeperState.CLOSED, reason))
-        self._end_watches(KeeperState.CLOSED)
+        self._queue.clear()
+        self._outcomes.append(StateChange(state, reason))
+        self._end_watches(state)
 
     def _end_watches(self, state: KeeperState) -> None:
         for path, functions in self.watches.take_all():
             self._outcomes.append(Fired(functions, WatchedEvent(EventType.NONE, state, path)))
 
     def _fail(self, call: Call, error: FastzkError) -> None:
-        if call is not self._close_call:
+        if not call.is_own:
             self._outcomes.append(Answer(call, None, error, 0))
 
     def _fail_all(self, calls: deque[Call], error: Callable[[str], FastzkError], reason: str) -> None:
         for call in calls:
             self._fail(call, error(reason))  # each its own, since raising one writes a traceback into it
         calls.clear()
+
+
+def _own_call(request: records.Request) -> Call:
+    return Call(request.op, records.encode_request(request), is_own=True)
+
+
+def _loss_of(call: Call) -> ConnectionLoss:
+    return ConnectionLoss(call.path) if call.path else ConnectionLoss()

@@ -9,11 +9,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from fastzk import paths
-from fastzk.data import ACL, ZnodeStat
-from fastzk.errors import FastzkError, NodeExistsError, NoNodeError
-from fastzk.wire import jute
+from fastzk.data import ACL, Id, ZnodeStat
+from fastzk.defs import CreateMode, WatcherType
+from fastzk.errors import BadArgumentsError, FastzkError, NodeExistsError, NoNodeError
+from fastzk.wire import jute, records
 
 _T = TypeVar("_T")
+TTL_MS_MAX = 0xFFFFFFFFFF  # five bytes of ephemeralOwner hold it
 Finish = Callable[[Any, FastzkError | None], _T]
 
 # ---- arguments
@@ -47,6 +49,61 @@ def check_version(version: int) -> None:
     """Raises TypeError."""
     if not isinstance(version, int) or not -(2**31) <= version < 2**31:
         raise TypeError("Invalid type for 'version' (int expected)")
+
+
+def check_credential(scheme: str, credential: str | bytes) -> None:
+    """Raises TypeError."""
+    if not isinstance(scheme, str):
+        raise TypeError("Invalid type for 'scheme' (string expected)")
+    if not isinstance(credential, (str, bytes)):
+        raise TypeError("Invalid type for 'credential' (string expected)")
+
+
+def check_watch(watch: object) -> None:
+    """Raises TypeError."""
+    if not callable(watch):
+        raise TypeError("Invalid type for 'watch' (must be a callable)")
+
+
+def checked_watcher_type(watcher_type: int) -> WatcherType:
+    """The type.  Raises TypeError."""
+    try:
+        return WatcherType(watcher_type)
+    except ValueError as error:
+        raise TypeError("Invalid type for 'watcher_type' (must be a WatcherType)") from error
+
+
+def create_request(
+    path: str,
+    value: bytes | None,
+    acl: Sequence[ACL],
+    ephemeral: bool,
+    sequence: bool,
+    container: bool,
+    ttl: float | None,
+    include_data: bool = False,
+) -> Any:
+    """The request that makes a znode of a kind.  Raises TypeError, BadArgumentsError."""
+    check_value(value)
+    if container:
+        if ephemeral or sequence or ttl is not None:
+            raise BadArgumentsError("a container is not ephemeral or sequential, and has no ttl")
+        return records.CreateContainer(path, value, acl, CreateMode.CONTAINER)
+    if ttl is not None:
+        if ephemeral:
+            raise BadArgumentsError("an ephemeral znode has no ttl")
+        mode = CreateMode.PERSISTENT_SEQUENTIAL_WITH_TTL if sequence else CreateMode.PERSISTENT_WITH_TTL
+        return records.CreateTtl(path, value, acl, mode, _ttl_ms(ttl))
+    flags = (CreateMode.EPHEMERAL if ephemeral else 0) | (CreateMode.PERSISTENT_SEQUENTIAL if sequence else 0)
+    return (records.Create2 if include_data else records.Create)(path, value, acl, flags)
+
+
+def _ttl_ms(ttl: float) -> int:
+    if not isinstance(ttl, (int, float)):
+        raise TypeError("Invalid type for 'ttl' (seconds expected)")
+    if not 0.001 <= ttl <= TTL_MS_MAX / 1000:
+        raise BadArgumentsError(f"ttl {ttl!r} is no time from 0.001 to {TTL_MS_MAX / 1000} seconds")
+    return round(ttl * 1000)
 
 
 # ---- from replies to values
@@ -90,3 +147,14 @@ def children_and_stat(reply: Any, error: FastzkError | None) -> tuple[list[str],
     """The names as a list, and Stat."""
     names, stat = value_of(reply, error)
     return list(names), stat
+
+
+def acls_and_stat(reply: Any, error: FastzkError | None) -> tuple[list[ACL], ZnodeStat]:
+    """The entries as a list, and Stat."""
+    entries, stat = value_of(reply, error)
+    return list(entries), stat
+
+
+def ids_of(reply: Any, error: FastzkError | None) -> list[Id]:
+    """The identities as a list."""
+    return list(value_of(reply, error))

@@ -24,7 +24,9 @@ from types import FrameType
 from fastzk import limits
 from fastzk.config import Address, ConfigError, NodeConfig
 from fastzk.node import process
-from fastzk.node.engine import Engine, EngineSetup
+from fastzk.node.dynamic import config_lines
+from fastzk.node.engine import Engine
+from fastzk.node.setup import EngineSetup
 from fastzk.node.stats import STATS_BYTES
 from fastzk.node.worker import WorkerConfig, run_worker
 from fastzk.storage.identity import DataDirectory, IdentityError
@@ -170,6 +172,8 @@ class Supervisor:
             worker_address=self._worker_address,
             ready_fd=self._engine_ready_fd,
             uid=self._directory.uid,
+            stats_fd=self._stats_fd,
+            run_fd=self._run_fd,
         )
         Engine(setup).run()
 
@@ -191,6 +195,12 @@ class Supervisor:
                 tick_time_ms=config.tick_time_ms,
                 timeout_min_ms=config.session_timeout_ms_min,
                 timeout_max_ms=config.session_timeout_ms_max,
+                places=config.workers,
+                run_fd=self._run_fd,
+                data_dir=str(config.data_dir.resolve()),
+                words=sorted(config.words),
+                conf=config_lines(config),
+                voter_count=len(config.voters),
             )
         )
 
