@@ -45,7 +45,6 @@ class WorkerFacts:
         voter_count: int,
         role: Callable[[], int],
         is_read_only: Callable[[], bool],
-        peer_of: Callable[[dict[str, Any]], tuple[str, int] | None],
     ) -> None:
         self._server = server
         self._arena = arena
@@ -55,7 +54,6 @@ class WorkerFacts:
         self._voter_count = voter_count
         self._role = role
         self._is_read_only = is_read_only
-        self._peer_of = peer_of
         self._started_ms = _monotonic_ms()
 
     def facts(self, word: bytes) -> NodeFacts:
@@ -64,7 +62,7 @@ class WorkerFacts:
         is_read_only = self._is_read_only()
         has_sizes = bool(self._data_dir) and word in (b"conf", b"dirs")
         return NodeFacts(
-            is_serving=self._server.is_serving,
+            is_serving=self._server.is_serving or is_read_only,
             is_read_only=is_read_only,
             mode="read-only" if is_read_only else MODES.get(self._role(), "looking"),
             zxid=arena["applied_zxid"],
@@ -77,6 +75,7 @@ class WorkerFacts:
             arena=arena,
             total=self._stats.total(),
             engine=self._stats.engine(),
+            gate=self._stats.gate(),
             environment=environment(),
             conf=self._conf,
             membership=self._membership() if word == b"conf" else "",
@@ -108,13 +107,12 @@ class WorkerFacts:
         zxid = self._server.handled_zxid
         connections = []
         for each in self._server.describe():
-            peer = self._peer_of(each)
-            if peer is None:
-                continue  # it has gone meanwhile, or speaks ZeroMQ
+            if not each["address"]:
+                continue  # it speaks ZeroMQ, which does not tell
             connections.append(
                 {
-                    "address": peer[0],
-                    "port": peer[1],
+                    "address": each["address"],
+                    "port": each["port"],
                     "is_paused": self._server.is_paused(each["slot"]),
                     "queued": each["outstanding"],
                     "received": each["received"],

@@ -122,6 +122,7 @@ class Node:
         self.region = bytearray(1 << 20)
         arena = Arena.create(self.region)
         format_tree(arena)
+        self.machine_arena = arena
         self.machine = Machine(arena, NODE_ID)
         self.history = History(paths)
         self.proposed: list[tuple[int, bytes]] = []  # (count, entries) that are in no block yet
