@@ -19,7 +19,6 @@ import zmq
 from fastzk._core.arena import Arena
 from fastzk._core.reads import answer
 from fastzk._core.serve import Server
-from fastzk._core.watch_list import watched_paths
 from fastzk.defs import OpCode
 from fastzk.node import words
 from fastzk.node.stats import StatsPage
@@ -128,12 +127,18 @@ class WorkerFacts:
         return connections
 
     def _watches(self) -> list[dict[str, Any]]:
-        watches = []
-        for each in self._server.describe():
-            paths = [path.decode(errors="replace") for path in watched_paths(self._server, each["slot"])]
-            if paths:
-                watches.append({"session_id": each["session_id"], "paths": sorted(set(paths))})
-        return watches
+        """The data watches of each session, as ZooKeeper's wchc counts them."""
+        of_slot: dict[int, list[str]] = {}
+        first = 1
+        while first:
+            first, pairs = self._server.watches_listed(first)
+            for path, slot in pairs:
+                of_slot.setdefault(slot, []).append(path.decode(errors="replace"))
+        return [
+            {"session_id": each["session_id"], "paths": sorted(of_slot[each["slot"]])}
+            for each in self._server.describe()
+            if each["slot"] in of_slot
+        ]
 
 
 def environment() -> dict[str, str]:

@@ -102,7 +102,7 @@ class History:
             outcome = self.model.apply(entry, zxid, TIME_MS)
             if outcome.err is not None:
                 self.results[zxid] = (entry.session_id, entry.cxid, outcome)
-                self.changes += [(zxid, event, path) for event, path in outcome.changes]
+                self.changes += [(zxid, event, path) for event, path, _ in outcome.changes]
             self._keep(zxid)
             self.applied_zxid = zxid
 
