@@ -10,7 +10,7 @@ SOURCES := $(shell find src -name '*.pyx' -o -name '*.pxd' -o -name '*.h' -o -na
 export FASTZK_BUILD_JOBS ?= $(shell nproc)
 
 .DEFAULT_GOAL := help
-.PHONY: help build test lint run demo bench bench-vs bench-first profile torture fuzz clean
+.PHONY: help build test lint run demo bench bench-vs bench-first profile torture fuzz differential clean
 
 help:
 	@echo 'make build      .venv with fastzk-node, from the pinned dependencies'
@@ -23,6 +23,7 @@ help:
 	@echo 'make profile    where a loaded node spends its time (perf)'
 	@echo 'make torture    100 million reads of the arena under a writer'
 	@echo 'make fuzz       100,000 hostile inputs for each port'
+	@echo 'make differential   20,000 conversations with Apache ZooKeeper and with fastzk, compared'
 	@echo 'make clean      all of it away again'
 
 $(VENV)/.deps: requirements/dev.txt
@@ -75,6 +76,9 @@ torture: build
 
 fuzz: build
 	$(BIN)/python -m pytest -q -m long tests/crash/test_hostile.py
+
+differential: build
+	$(BIN)/python tests/compat/differential.py --seed 1 --sequences 20000
 
 clean:
 	rm -rf $(VENV) build dist data .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

@@ -3,6 +3,8 @@ sessions handed on, reads with the stat, the words it asks for.
 
 Method: each call judged by what kazoo and ZooKeeper document of it; `--hosts` puts the same to any ZooKeeper."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 
@@ -281,18 +283,21 @@ def test_a_request_under_way_is_repeated_over_a_lost_connection(connect: Connect
 
 
 def test_a_session_can_be_handed_on(connect: Connect, place: str, hosts: str) -> None:
-    client = connect()
-    client.create(f"{place}/mine", ephemeral=True)
-    identity = client.client_id
+    script = (
+        "import os, sys; from kazoo.client import KazooClient; c = KazooClient(sys.argv[1], timeout=10.0); c.start();"
+        "c.create(sys.argv[2], ephemeral=True); print(c.client_id[0], c.client_id[1].hex(), flush=True); os.kill(os.getpid(), 9)"
+    )
+    command = [sys.executable, "-c", script, hosts, f"{place}/mine"]
+    number, password = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=WAIT_S, check=False).stdout.split()
+    identity = int(number), bytes.fromhex(password)
     heir = connect(client_id=identity)
     assert heir.client_id == identity
     heir.create(f"{place}/other", ephemeral=True)
-    assert heir.exists(f"{place}/mine").ephemeralOwner == heir.exists(f"{place}/other").ephemeralOwner
-    thief = KazooClient(hosts, client_id=(identity[0], b"\1" * 16))
-    thief.start(timeout=WAIT_S)
+    assert heir.exists(f"{place}/mine").ephemeralOwner == heir.exists(f"{place}/other").ephemeralOwner == identity[0]
+    thief = connect(client_id=(identity[0], b"\1" * 16))
     assert thief.client_id[0] != identity[0], "with a wrong password one gets a session of one's own"
-    thief.stop()
-    thief.close()
+    thief.sync(place)
+    assert thief.exists(f"{place}/mine") is not None
 
 
 def test_a_client_can_be_started_again(connect: Connect, place: str) -> None:

@@ -14,7 +14,6 @@ Rule: CHANGE items of an entry stand before its RESULT, and ITEM_SESSION after i
 Rule: a session's end removes its ephemerals in the same zxid (Z9).
 Python runs once per block; entries are applied without the GIL."""
 
-from fastzk._core.acl cimport caller_t
 from fastzk._core.arena cimport arena_change, arena_see, arena_write_begin, arena_write_end
 from fastzk._core.blocks cimport entries_walk, entry_see
 from fastzk._core.codes cimport (
@@ -34,7 +33,6 @@ from fastzk._core.items cimport (
     outbox_session,
     worker_out_t,
 )
-from fastzk._core.jute cimport jute_bool, jute_bytes, jute_over, jute_t
 from fastzk._core.layout cimport (
     BLOCK_MAGIC,
     FZ_ASSERT,
@@ -56,9 +54,9 @@ from fastzk._core.layout cimport (
     session_t,
     znode_t,
 )
-from fastzk._core.reads cimport READ_LOST, is_read, read_answer
-from fastzk._core.session_table cimport session_caller, session_identify
+from fastzk._core.reads cimport READ_LOST, is_read, read_answer, read_decode, read_t
 from fastzk._core.results cimport results_begin, results_body, results_end, results_find, results_keep
+from fastzk._core.session_table cimport session_identify
 from fastzk._core.tree cimport session_create, session_find, session_remove, tree_delete, tree_see
 from fastzk._core.writes cimport MADE_SIZE_MAX, announce, write_apply
 from libc.stdint cimport uint8_t
@@ -361,22 +359,16 @@ cdef class Machine:
 
     cdef void answer_read(self, buffer_t *items, const entry_t *entry) noexcept nogil:
         cdef arena_t *a = &self.arena.arena
-        cdef jute_t r = jute_over(entry.body, entry.body_size)
-        cdef int32_t path_size = 0
-        cdef const char *path = jute_bytes(&r, &path_size)
+        cdef uint32_t who_size = <uint32_t>entry.attach_zxid if entry.attach_zxid <= entry.body_size else 0
         cdef uint64_t zxid = a.header.applied_zxid
-        cdef ref_t session = session_find(a, entry.session_id)
-        cdef caller_t who
         cdef size_t place = answer_open(items, ITEM_READ, zxid, entry, ERR_OK)
-        cdef int err
-        memset(&who, 0, sizeof(who))
-        if session:
-            who = session_caller(a, session)
-        jute_bool(&r)
-        if r.failed or path is NULL:
-            err = ERR_MARSHALLING
-        else:
-            err = read_answer(a, entry.op, path, <uint32_t>path_size, &who, items, &zxid)
+        cdef read_t read
+        cdef int err = read_decode(&read, entry.op, entry.body, entry.body_size - who_size)
+        if err == ERR_OK:
+            read.session_id = entry.session_id
+            read.who.identities = entry.body + entry.body_size - who_size
+            read.who.size = who_size
+            err = read_answer(a, &read, items, &zxid)
             FZ_ASSERT(err != READ_LOST)             # we are the writer, and are not writing
         (<item_t *>(items.data + place)).err = err
         item_close(items, place)

@@ -17,6 +17,16 @@ cdef enum:
 
 cdef void connection_answer(connection_t *c, uint64_t handled, int32_t xid, uint64_t zxid, int32_t err, const char *body,
                             size_t size) noexcept nogil:
+    put(c, handled, xid, zxid, zxid, err, body, size)
+
+
+cdef void connection_put(connection_t *c, uint64_t handled, int32_t xid, uint64_t zxid, uint64_t shown_zxid, int32_t err,
+                         const char *body, size_t size) noexcept nogil:
+    put(c, handled, xid, zxid, shown_zxid, err, body, size)
+
+
+cdef inline void put(connection_t *c, uint64_t handled, int32_t xid, uint64_t zxid, uint64_t shown_zxid, int32_t err,
+                     const char *body, size_t size) noexcept nogil:
     cdef uint64_t head[2]
     cdef buffer_t *out = &c.output
     cdef size_t frame = 4 + REPLY_HEAD + size
@@ -35,7 +45,7 @@ cdef void connection_answer(connection_t *c, uint64_t handled, int32_t xid, uint
         c.held_last += frame
         head[1] = c.held_last - SEGMENT_HEAD
         memcpy(out.data + out.size + frame - c.held_last + 8, &head[1], 8)
-    put_frame(out, xid, zxid, err, body, size)
+    put_frame(out, xid, shown_zxid, err, body, size)
     c.replied += 1
 
 
@@ -65,7 +75,7 @@ cdef void connection_release(connection_t *c, uint64_t zxid) noexcept nogil:
 cdef void connection_greet(connection_t *c, const char *password) noexcept nogil:
     cdef char zeros[PASSWORD_SIZE]
     cdef bint is_refused = password == NULL
-    cdef char read_only = 0
+    cdef char read_only = c.is_read_only and not is_refused
     if is_refused:
         memset(zeros, 0, PASSWORD_SIZE)
         password = &zeros[0]

@@ -25,6 +25,7 @@ ctypedef struct handshake_t:
     uint64_t session_id
     const char *password        # lent, or NULL unless it is 16 bytes
     uint8_t has_read_only
+    uint8_t is_read_only        # a node without a leader would do
 
 
 # False: undecodable.

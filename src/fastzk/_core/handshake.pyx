@@ -22,8 +22,7 @@ cdef bint handshake_decode(const char *frame, size_t size, handshake_t *into) no
     if password_size != PASSWORD_SIZE:
         into.password = NULL
     into.has_read_only = not r.failed and jute_left(&r) > 0
-    if into.has_read_only:
-        jute_bool(&r)                               # whether a read-only server would do: we are none
+    into.is_read_only = into.has_read_only and jute_bool(&r)
     return not r.failed
 
 

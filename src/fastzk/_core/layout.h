@@ -176,7 +176,8 @@ typedef struct {
     int32_t op;         /* ZooKeeper's operation code, or one of OP_* */
     int32_t cxid;       /* the client's xid */
     uint64_t session_id;
-    uint64_t attach_zxid; /* the attachment that speaks; 0 for OP_CREATE_SESSION, OP_ATTACH_SESSION, OP_EPOCH */
+    uint64_t attach_zxid; /* the attachment that speaks; 0 for OP_CREATE_SESSION, OP_ATTACH_SESSION, OP_EPOCH; of a read that is
+                             handed over: how many bytes at the end of its body are the identities of who asks */
     uint64_t serial; /* 1, 2, 3... within the attachment; for attach its nonce; 0 for what the leader itself proposes */
     uint16_t node_id; /* whose worker answers */
     uint16_t worker;

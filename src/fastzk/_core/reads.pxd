@@ -10,9 +10,21 @@ cdef enum:
     READ_LOST = -1000           # the writer won every try: hand the read over to the engine
 
 
-# Answers exists 3, getData 4, getChildren 8 or getChildren2 12 of `path` to `who`: appends the reply's body to `out` and puts the
-# zxid it was answered at into `zxid`.  Gives a ZooKeeper error code (then nothing was appended), or READ_LOST.
-cdef int read_answer(arena_t *a, int32_t op, const char *path, uint32_t path_size, const caller_t *who, buffer_t *out,
-                     uint64_t *zxid) noexcept nogil
-# True for the four operations above.
+ctypedef struct read_t:         # a request, taken apart; everything is lent
+    int32_t op
+    bint is_watching            # exists, getData, getChildren: the client wants to hear of the next change
+    const char *path            # the first field of most; may be NULL only of getEphemerals
+    uint32_t path_size
+    const char *body            # all of it
+    uint32_t size
+    uint64_t session_id         # who asks
+    caller_t who
+
+
+# True for every operation that read_answer knows.
 cdef bint is_read(int32_t op) noexcept nogil
+# Takes a request of such an operation apart; who asks is left to the caller.  0, or MarshallingError.
+cdef int read_decode(read_t *read, int32_t op, const char *body, size_t size) noexcept nogil
+# Answers it: appends the reply's body to `out` and puts the zxid it was answered at into `zxid`.  Gives a ZooKeeper error code
+# (then nothing was appended), or READ_LOST.  What it gives for setWatches is no reply but verdicts: see rewatch.pxd.
+cdef int read_answer(arena_t *a, const read_t *read, buffer_t *out, uint64_t *zxid) noexcept nogil

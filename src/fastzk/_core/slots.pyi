@@ -1,14 +1,36 @@
 """The slots of a worker's connections: what does not depend on what they say."""
 
-from typing import Self
+from typing import Self, TypedDict
 
 from fastzk._core.arena import Arena
+
+class ConnectionFacts(TypedDict):
+    """What describe() says of a connection; only a type, there is no such object."""
+
+    slot: int
+    wire: int  # 0: TCP, 1: native, 2: through the gate, which has not said yet for whom it speaks
+    is_gated: bool  # through the node's own gate (TLS)
+    is_local: bool  # its session is known to this worker only
+    address: str  # "" when it is not known
+    port: int
+    state: int
+    session_id: int
+    timeout_ms: int
+    outstanding: int
+    received: int
+    sent: int
+    queued: int
+    heard_ms: int
+    since_ms: int
 
 class Slots:
     """All connections of one worker; its use is Server.  A `slot` came from open_slot() and was not closed since."""
 
     # False: no session begins here, and a ConnectRequest closes its connection; four-letter words are still heard.
     is_serving: bool
+    # While is_serving is False: clients that said they would read only may begin a session, which this worker alone knows.  When
+    # it becomes False their connections close.
+    is_read_only: bool
 
     def __new__(
         cls,
@@ -26,17 +48,22 @@ class Slots:
         frame_max: int = ...,
         output_max: int = ...,
         unanswered_max: int = ...,
+        connections_per_address_max: int = ...,
+        local_sessions: bool = ...,
+        upgrade_sessions: bool = ...,
     ) -> Self:
         """Start without connections at `start_zxid`, the one the engine welcomed this worker with.
 
         `session_seed` is the wall clock in milliseconds: session ids count up from it.  `hash_seed` is random.
         `unanswered_max` limits the bytes of unanswered writes of all connections; beyond it they wait.
+        `connections_per_address_max` is counted by this worker alone; 0 is no limit.  With `local_sessions` a new session is
+        known to this worker alone until its first write; without `upgrade_sessions` it may then have no ephemerals.
         Raises ValueError for limits that make no sense.
         """
 
     # The transport's side, for what is not compiled.
-    def open_slot(self, wire: int, now_ms: int) -> int:
-        """Open a connection (wire 0: TCP, 1: native); its slot, or -1 when there are too many."""
+    def open_slot(self, wire: int, now_ms: int, address: bytes = b"", port: int = 0) -> int:
+        """Open a connection (wire 0: TCP, 1: native, 2: the gate's); its slot, or -1: too many, or too many from there."""
 
     def close_slot(self, slot: int) -> None:
         """Forget a connection that the transport has lost or closed."""
@@ -90,6 +117,12 @@ class Slots:
     def worker(self) -> int: ...
     @property
     def incarnation(self) -> int: ...
+    def life(self, slot: int) -> int:
+        """Which connection this is; another one on the same slot has another number."""
+
+    def identities(self, slot: int) -> bytes:
+        """Who the connection is: a jute vector of Id {string scheme, string id}."""
+
     def counters(self) -> dict[str, int]:
         """Count what there is and was.
 
@@ -97,11 +130,14 @@ class Slots:
         writes: latency_ms_min, latency_ms_avg, latency_ms_max.
         """
 
+    def watches_summary(self) -> tuple[int, int, int]:
+        """Connections that watch, paths watched, and pairs of both: of ZooKeeper's data table, as its `wchs` counts."""
+
+    def watches_listed(self, first: int) -> tuple[int, list[tuple[bytes, int]]]:
+        """Some of these pairs (path, slot), from number `first`, 1 to begin with; and the number to go on with, 0 at the end."""
+
     def reset_counters(self) -> None:
         """Start received, sent and the latencies anew."""
 
-    def describe(self) -> list[dict[str, int]]:
-        """List the connections.
-
-        Of each: slot, wire, state, session_id, timeout_ms, outstanding, received, sent, queued, heard_ms, since_ms.
-        """
+    def describe(self) -> list[ConnectionFacts]:
+        """List the connections."""

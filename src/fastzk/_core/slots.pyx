@@ -12,14 +12,18 @@ Rules:
   * An entry leaves the ring when the connection that sent it no longer waits for its result, be it answered or gone.  It is
     compared with the slot's present life: session, attachment and serial."""
 
+from fastzk._core.addresses cimport address_enter, address_leave, address_t, addresses_free, addresses_make
 from fastzk._core.connection cimport (
-    AGAIN_NONE, AGAIN_READY, AGAIN_STARVED, connection_answer, connection_backlog, connection_shrink)
+    AGAIN_NONE, AGAIN_READY, AGAIN_STARVED, WAITS_NOT, connection_answer, connection_backlog, connection_put,
+    connection_shrink)
 from fastzk._core.handshake cimport FOUND, HANDSHAKE_SIZE_MAX, session_check
+from fastzk._core.identities cimport identities_begin
 from fastzk._core.layout cimport (
     FZ_ASSERT, OP_ATTACH_SESSION, OP_CREATE_SESSION, buffer_append, buffer_begin, buffer_clear, buffer_consume,
     buffer_free, buffer_live, buffer_room, mix64, padded8, store_be32)
 from fastzk._core.reads cimport is_read
-from fastzk._core.watches cimport watches_count, watches_delete, watches_drop, watches_new
+from fastzk._core.watches cimport (
+    watches_count, watches_delete, watches_drop, watches_list, watches_new, watches_summary)
 from libc.stdint cimport uint8_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memmove, memset
@@ -38,7 +42,8 @@ cdef class Slots:
     def __cinit__(self, Arena arena not None, *, uint16_t node_id, uint16_t worker, uint64_t incarnation,
                   uint32_t timeout_min_ms, uint32_t timeout_max_ms, int32_t connections_max, uint64_t start_zxid,
                   uint64_t session_seed, uint64_t hash_seed, size_t frame_max=0xfffff, size_t output_max=64 << 20,
-                  size_t unanswered_max=64 << 20):
+                  size_t unanswered_max=64 << 20, uint32_t connections_per_address_max=60, bint local_sessions=False,
+                  bint upgrade_sessions=True):
         cdef uint64_t buckets = 64
         if not 0 < timeout_min_ms <= timeout_max_ms < 1 << 31:
             raise ValueError(f"session timeouts from {timeout_min_ms} to {timeout_max_ms} ms")
@@ -52,6 +57,8 @@ cdef class Slots:
         self.node_id, self.worker, self.incarnation = node_id, worker, incarnation
         self.timeout_ms_min, self.timeout_ms_max = timeout_min_ms, timeout_max_ms
         self.frame_max, self.output_max, self.unanswered_max = frame_max, output_max, unanswered_max
+        self.per_address_max = connections_per_address_max
+        self.has_local_sessions, self.may_upgrade = local_sessions, upgrade_sessions
         self.handled_zxid = start_zxid
         self.is_serving = True
         self.connections_max = connections_max
@@ -62,7 +69,8 @@ cdef class Slots:
         self.next_session_id = (session_seed << 16) + worker % WORKERS_APART
         self.connections = <connection_t *>calloc(connections_max, sizeof(connection_t))
         self.sessions = <int32_t *>calloc(buckets, sizeof(int32_t))
-        if self.connections == NULL or self.sessions == NULL:
+        if (self.connections == NULL or self.sessions == NULL
+                or addresses_make(&self.addresses, connections_max, self.table_seed) != 0):
             raise MemoryError
         self.sessions_mask = buckets - 1
         memset(self.sessions, 0xff, buckets * sizeof(int32_t))
@@ -76,8 +84,10 @@ cdef class Slots:
                 buffer_free(&self.connections[slot].output)
                 buffer_free(&self.connections[slot].held)
                 buffer_free(&self.connections[slot].identities)
+                buffer_free(&self.connections[slot].credential)
         if self.watches != NULL:
             watches_delete(self.watches)
+        addresses_free(&self.addresses)
         free(self.connections)
         free(self.sessions)
         buffer_free(&self.writes)
@@ -85,12 +95,14 @@ cdef class Slots:
         buffer_free(&self.unanswered)
         buffer_free(&self.entropy)
         buffer_free(&self.answer)
+        buffer_free(&self.event)
         buffer_free(&self.touched)
-        buffer_free(&self.asked)
+        buffer_free(&self.spoken)
+        buffer_free(&self.accused)
 
     # --- slots
 
-    cdef int32_t open(self, int wire, uint64_t now_ms) noexcept nogil:
+    cdef int32_t open(self, int wire, uint64_t now_ms, const char *address, uint32_t size, uint16_t port) noexcept nogil:
         cdef int32_t slot = self.first_free
         cdef connection_t *c
         self.now_ms = now_ms
@@ -107,8 +119,23 @@ cdef class Slots:
         c.wire = <uint8_t>wire
         c.next_of_session = -1
         c.heard_ms = c.since_ms = now_ms
+        self.lives += 1
+        c.life = self.lives
         self.connection_count += 1
+        if not self.name(c, address, size, port):
+            self.close(slot)
+            return -1
         return slot
+
+    cdef bint name(self, connection_t *c, const char *address, uint32_t size, uint16_t port) noexcept nogil:
+        """Says where it comes from, and thereby who it is as yet; False: there are enough from there."""
+        if size:
+            c.address = address_enter(&self.addresses, address, size, self.per_address_max)
+            if c.address == NULL:
+                return False
+        c.port = port
+        identities_begin(&c.identities, address, size)
+        return True
 
     cdef void close(self, int32_t slot) noexcept nogil:
         cdef connection_t *c = self.at(slot)
@@ -121,6 +148,9 @@ cdef class Slots:
         buffer_free(&c.output)
         buffer_free(&c.held)
         buffer_free(&c.identities)
+        buffer_free(&c.credential)
+        if c.address != NULL:
+            address_leave(&self.addresses, c.address)
         # It may still stand in these lists; whoever takes it off them finds it free, or in its next life, and no harm done.
         memset(c, 0, sizeof(connection_t))
         c.is_dirty, c.next_dirty = lists.is_dirty, lists.next_dirty
@@ -138,17 +168,40 @@ cdef class Slots:
 
     cdef void answer_now(self, connection_t *c, int32_t slot, int32_t xid, int32_t err) noexcept nogil:
         """A bare header, as of what this connection has been or will be shown."""
-        cdef uint64_t zxid = c.held_zxid if buffer_live(&c.held) else self.handled_zxid
-        self.put_answer(c, slot, self.handled_zxid, xid, zxid, err, NULL, 0)
+        self.put_answer(c, slot, self.handled_zxid, xid, self.present_zxid(c), err, NULL, 0)
+
+    cdef uint64_t present_zxid(self, const connection_t *c) noexcept nogil:
+        """What this connection has been or will be shown last."""
+        return c.held_zxid if buffer_live(&c.held) else self.handled_zxid
 
     cdef void put_answer(self, connection_t *c, int32_t slot, uint64_t handled, int32_t xid, uint64_t zxid, int32_t err,
                          const char *body, size_t size) noexcept nogil:
         connection_answer(c, handled, xid, zxid, err, body, size)
         self.replied += 1
         if buffer_live(&c.held) and not c.is_held_listed:
-            c.is_held_listed = 1
-            c.next_held = self.first_held
-            self.first_held = slot
+            self.list_held(c, slot)
+
+    cdef void put_shown(self, connection_t *c, int32_t slot, uint64_t handled, int32_t xid, uint64_t zxid, uint64_t shown_zxid,
+                        int32_t err, const char *body, size_t size) noexcept nogil:
+        """A frame as of `zxid` whose header shows another one, as ZooKeeper's replies to credentials and replayed events do."""
+        connection_put(c, handled, xid, zxid, shown_zxid, err, body, size)
+        self.replied += 1
+        if buffer_live(&c.held) and not c.is_held_listed:
+            self.list_held(c, slot)
+
+    cdef void list_held(self, connection_t *c, int32_t slot) noexcept nogil:
+        c.is_held_listed = 1
+        c.next_held = self.first_held
+        self.first_held = slot
+
+    cdef void pass_on(self, connection_t *c, int32_t slot, int32_t op, int32_t xid, const char *body, size_t size) noexcept nogil:
+        """Sends a write on its way, the next of its attachment."""
+        c.sent_serial += 1
+        self.outstanding += 1
+        if c.timed_serial == 0:
+            c.timed_serial = c.sent_serial
+            c.timed_ms = self.now_ms
+        self.put_entry(c, slot, op, xid, c.sent_serial, body, size)
 
     cdef void settle(self, connection_t *c, int32_t slot) noexcept nogil:
         """After anything happened to a connection: ends it if that was due, decides its pause, tells the transport."""
@@ -176,7 +229,9 @@ cdef class Slots:
         c.state = CONNECTION_CLOSING
         c.since_ms = self.now_ms
         c.word = 0
-        c.is_waiting_read = 0
+        c.waits_for = WAITS_NOT
+        c.is_upgrading = 0
+        c.identify_serial = 0
         buffer_clear(&c.input)
         buffer_clear(&c.held)
         self.mark_dirty(c, slot)
@@ -240,6 +295,12 @@ cdef class Slots:
     cdef int32_t *session_bucket(self, uint64_t session_id) noexcept nogil:
         return &self.sessions[mix64(session_id ^ self.table_seed, <uint64_t>0x9e3779b97f4a7c15) & self.sessions_mask]
 
+    cdef void join_session(self, connection_t *c, int32_t slot, uint64_t session_id) noexcept nogil:
+        cdef int32_t *bucket = self.session_bucket(session_id)
+        c.session_id = session_id
+        c.next_of_session = bucket[0]
+        bucket[0] = slot
+
     cdef bint has_session(self, uint64_t session_id) noexcept nogil:
         cdef int32_t slot = self.session_bucket(session_id)[0]
         while slot >= 0 and self.connections[slot].session_id != session_id:
@@ -259,7 +320,7 @@ cdef class Slots:
         if entry.session_id != c.session_id:
             return False
         if entry.op == OP_CREATE_SESSION or entry.op == OP_ATTACH_SESSION:
-            return c.state == CONNECTION_WAITING and entry.serial == c.nonce
+            return (c.state == CONNECTION_WAITING or c.is_upgrading) and entry.serial == c.nonce
         return c.state == CONNECTION_OPEN and entry.attach_zxid == c.attach_zxid and entry.serial > c.answered_serial
 
     cdef void prune(self) noexcept nogil:
@@ -313,23 +374,30 @@ cdef class Slots:
 
     cdef void put_entry(self, connection_t *c, int32_t slot, int32_t op, int32_t cxid, uint64_t serial, const char *body,
                         size_t size) noexcept nogil:
-        """An entry for the engine: a read to `reads`, all else to `writes` and into the ring."""
+        """An entry for the engine: a read to `reads`, all else to `writes` and into the ring.
+
+        Who asks stands behind the body of reads, creates and attaches; how many bytes of a read's, in attach_zxid."""
         cdef buffer_t *out = &self.reads if is_read(op) else &self.writes
-        cdef size_t whole = padded8(ENTRY_HEAD + size)
+        cdef bint is_identified = out == &self.reads or op == OP_CREATE_SESSION or op == OP_ATTACH_SESSION
+        cdef size_t tail = buffer_live(&c.identities) if is_identified else 0
+        cdef size_t whole = padded8(ENTRY_HEAD + size + tail)
         cdef entry_t *entry = <entry_t *>buffer_room(out, whole)
         FZ_ASSERT(whole <= 0x7fffffff)
         entry.size = <uint32_t>whole
-        entry.body_size = <uint32_t>size
+        entry.body_size = <uint32_t>(size + tail)
         entry.op = op
         entry.cxid = cxid
         entry.session_id = c.session_id
-        entry.attach_zxid = c.attach_zxid
+        entry.attach_zxid = tail if out == &self.reads else c.attach_zxid
         entry.serial = serial
         entry.node_id = self.node_id
         entry.worker = self.worker
         entry.connection = <uint32_t>slot
-        memcpy(entry.body, body, size)
-        memset(entry.body + size, 0, whole - ENTRY_HEAD - size)
+        if size:
+            memcpy(entry.body, body, size)
+        if tail:
+            memcpy(entry.body + size, buffer_begin(&c.identities), tail)
+        memset(entry.body + size + tail, 0, whole - ENTRY_HEAD - size - tail)
         out.size += whole
         if out == &self.reads:
             self.reads_count += 1
@@ -339,8 +407,8 @@ cdef class Slots:
 
     # --- Python's face
 
-    def open_slot(self, wire: int, now_ms: int) -> int:
-        return self.open(wire, now_ms)
+    def open_slot(self, wire: int, now_ms: int, address: bytes = b"", port: int = 0) -> int:
+        return self.open(wire, now_ms, address, len(address), port)
 
     cdef connection_t *checked(self, int32_t slot) except NULL:
         if not 0 <= slot < self.slots_used or self.connections[slot].state == CONNECTION_FREE:
@@ -386,7 +454,7 @@ cdef class Slots:
         memset(&ids, 0, sizeof(ids))
         for i in range(buffer_live(&self.touched) // sizeof(int32_t)):
             c = self.at(slots[i])
-            if c.was_heard and c.state == CONNECTION_OPEN:
+            if c.was_heard and c.state == CONNECTION_OPEN and not c.is_local:
                 buffer_append(&ids, &c.session_id, sizeof(c.session_id))
             c.was_heard = 0
         buffer_clear(&self.touched)
@@ -398,15 +466,15 @@ cdef class Slots:
         self.resend()
 
     def words(self) -> list[tuple[int, bytes]]:
-        cdef const int32_t *slots = <const int32_t *>buffer_begin(&self.asked)
+        cdef const int32_t *slots = <const int32_t *>buffer_begin(&self.spoken)
         cdef char word[4]
         cdef size_t i
         found = []
-        for i in range(buffer_live(&self.asked) // sizeof(int32_t)):
+        for i in range(buffer_live(&self.spoken) // sizeof(int32_t)):
             if self.at(slots[i]).word:
                 store_be32(word, self.at(slots[i]).word)
                 found.append((slots[i], word[:4]))
-        buffer_clear(&self.asked)
+        buffer_clear(&self.spoken)
         return found
 
     def answer_word(self, slot: int, text: bytes) -> None:
@@ -424,6 +492,26 @@ cdef class Slots:
     def handled_zxid(self) -> int:
         return self.handled_zxid
 
+    @property
+    def is_read_only(self) -> bool:
+        return self.is_read_only
+
+    @is_read_only.setter
+    def is_read_only(self, allowed: bool) -> None:
+        cdef int32_t slot
+        self.is_read_only = allowed
+        if not allowed:
+            for slot in range(self.slots_used):
+                if self.connections[slot].state == CONNECTION_OPEN and self.connections[slot].is_read_only:
+                    self.end(&self.connections[slot], slot)
+
+    def life(self, slot: int) -> int:
+        return self.checked(slot).life
+
+    def identities(self, slot: int) -> bytes:
+        cdef connection_t *c = self.checked(slot)
+        return buffer_begin(&c.identities)[:buffer_live(&c.identities)] if buffer_live(&c.identities) else b""
+
     def counters(self) -> dict[str, int]:
         return {
             "received": self.received,
@@ -431,18 +519,24 @@ cdef class Slots:
             "connections": self.connection_count,
             "outstanding": self.outstanding,
             "watches": watches_count(self.watches),
-            "watched_paths": self.watches.path_count,
+            "watched_paths": self.watches.paths.count,
             "unanswered_bytes": buffer_live(&self.unanswered),
             "latency_ms_min": self.latency.min_ms,
             "latency_ms_avg": self.latency.total_ms // self.latency.count if self.latency.count else 0,
             "latency_ms_max": self.latency.max_ms,
         }
 
+    def watches_summary(self) -> tuple[int, int, int]:
+        return watches_summary(self.watches)
+
+    def watches_listed(self, first: int) -> tuple[int, list[tuple[bytes, int]]]:
+        return watches_list(self.watches, first)
+
     def reset_counters(self) -> None:
         self.received = self.replied = 0
         memset(&self.latency, 0, sizeof(self.latency))
 
-    def describe(self) -> list[dict[str, int]]:
+    def describe(self) -> list[dict[str, object]]:
         cdef connection_t *c
         cdef int32_t slot
         found = []
@@ -450,11 +544,16 @@ cdef class Slots:
             c = &self.connections[slot]
             if c.state != CONNECTION_FREE:
                 found.append({
-                    "slot": slot, "wire": c.wire, "state": c.state, "session_id": c.session_id, "timeout_ms": c.timeout_ms,
-                    "outstanding": c.sent_serial - c.answered_serial, "received": c.received, "sent": c.replied,
+                    "slot": slot, "wire": c.wire, "is_gated": c.is_gated != 0, "is_local": c.is_local != 0,
+                    "address": text_of(c.address), "port": c.port, "state": c.state, "session_id": c.session_id,
+                    "timeout_ms": c.timeout_ms, "outstanding": c.sent_serial - c.answered_serial, "received": c.received, "sent": c.replied,
                     "queued": buffer_live(&c.input) + connection_backlog(c), "heard_ms": c.heard_ms, "since_ms": c.since_ms,
                 })
         return found
+
+
+cdef str text_of(const address_t *address):
+    return address.text[:address.size].decode(errors="replace") if address != NULL else ""
 
 
 cdef bytes taken(buffer_t *b):

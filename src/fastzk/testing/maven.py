@@ -80,5 +80,5 @@ def _run(command: Sequence[str], seconds: float, what: str) -> None:
     except subprocess.TimeoutExpired as late:
         raise Unavailable(f"{what} did not end within {seconds:g} s; is the registry reached?") from late
     if done.returncode:
-        errors = [line for line in done.stdout.splitlines() if line.startswith("[ERROR]")][:2]
+        errors = [line for line in done.stdout.splitlines() if line.startswith("[ERROR] ") and len(line) > 20][:2]
         raise Unavailable(f"{what} failed: {' '.join(errors) or done.stdout[-500:] + done.stderr[-500:]}")

@@ -162,21 +162,21 @@ class Model:
         return OK, names + (znode.stat() if op == GET_CHILDREN2 else b"")
 
     def _create_session(self, entry: EntryLike, zxid: int) -> Outcome:
-        if len(entry.body) != 20:
+        if len(entry.body) < 20:
             return Outcome(MARSHALLING_ERROR)
         if entry.session_id in self.sessions:
             return IGNORED
         if entry.session_id == 0 or entry.session_id == 1 << 63 or entry.session_id >> 56 == 0xFF:
             return Outcome(SYSTEM_ERROR)
         timeout_ms = int.from_bytes(entry.body[:4], "big")
-        self.sessions[entry.session_id] = Session(entry.body[4:], timeout_ms, zxid, entry.serial)
-        return Outcome(OK, entry.body)
+        self.sessions[entry.session_id] = Session(entry.body[4:20], timeout_ms, zxid, entry.serial)
+        return Outcome(OK, entry.body[:20])
 
     def _attach_session(self, entry: EntryLike, zxid: int) -> Outcome:
-        if len(entry.body) != 20:
+        if len(entry.body) < 20:
             return Outcome(MARSHALLING_ERROR)
         session = self.sessions.get(entry.session_id)
-        if session is None or session.password != entry.body[4:]:
+        if session is None or session.password != entry.body[4:20]:
             return Outcome(SESSION_EXPIRED)
         if session.nonce == entry.serial:
             return IGNORED
@@ -184,7 +184,7 @@ class Model:
         session.attach_zxid = zxid
         session.nonce = entry.serial
         session.last_serial = 0
-        return Outcome(OK, entry.body)
+        return Outcome(OK, entry.body[:20])
 
     def _close_session(self, entry: EntryLike, zxid: int) -> Outcome:
         del self.sessions[entry.session_id]

@@ -7,6 +7,7 @@ import os
 import struct
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Any
 
 from fastzk._core.apply import Machine
 from fastzk._core.arena import Arena
@@ -116,7 +117,7 @@ class Node:
         workers: int = 2,
         connections_max: int = 8,
         entropy: bytes | None = None,
-        **limits: int,
+        **limits: Any,
     ) -> None:
         self.region = bytearray(1 << 20)
         arena = Arena.create(self.region)

@@ -5,7 +5,7 @@ without the GIL.  Rule: while compiled code uses a socket, Python does not.
 A ZeroMQ socket's file descriptor only says that something has changed: after each use ask zmq_events() again, or messages
 lie there and nothing wakes the loop."""
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 
 cdef enum:
@@ -28,6 +28,7 @@ cdef struct libzmq_t:
     size_t (*msg_size)(const zmq_msg_t *msg) noexcept nogil
     int (*msg_more)(const zmq_msg_t *msg) noexcept nogil
     int (*msg_get)(const zmq_msg_t *msg, int option) noexcept nogil
+    const char *(*msg_gets)(const zmq_msg_t *msg, const char *property) noexcept nogil
     int (*msg_recv)(zmq_msg_t *msg, void *socket, int flags) noexcept nogil
     int (*msg_send)(zmq_msg_t *msg, void *socket, int flags) noexcept nogil
     int (*msg_close)(zmq_msg_t *msg) noexcept nogil
@@ -42,5 +43,7 @@ cdef libzmq_t zmq
 cdef int zmq_take(void *socket, zmq_msg_t *msg) noexcept nogil
 # Sends head and body as one part (body may be empty): 0, or the errno; nothing was sent then.
 cdef int zmq_put(void *socket, const void *head, size_t head_size, const void *body, size_t size, int flags) noexcept nogil
+# Bytes of the address in a message's "Peer-Address" without the port, should it have one; 0 for NULL.
+cdef uint32_t address_size(const char *text) noexcept nogil
 # ZMQ_POLLIN if there is something to receive.  Also makes the socket look at what has happened behind its back.
 cdef int zmq_events(void *socket) noexcept nogil

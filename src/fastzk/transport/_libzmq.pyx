@@ -8,8 +8,8 @@ import ctypes
 import zmq.backend.cython._zmq as _backend
 
 from libc.errno cimport EINTR
-from libc.stdint cimport uintptr_t
-from libc.string cimport memcpy
+from libc.stdint cimport uint32_t, uintptr_t
+from libc.string cimport memcpy, strchr, strlen, strrchr
 
 
 cdef uintptr_t address(object library, str name) except 0:
@@ -26,6 +26,7 @@ cdef int find_all() except -1:
     zmq.msg_size = <size_t (*)(const zmq_msg_t *) noexcept nogil>address(library, "zmq_msg_size")
     zmq.msg_more = <int (*)(const zmq_msg_t *) noexcept nogil>address(library, "zmq_msg_more")
     zmq.msg_get = <int (*)(const zmq_msg_t *, int) noexcept nogil>address(library, "zmq_msg_get")
+    zmq.msg_gets = <const char *(*)(const zmq_msg_t *, const char *) noexcept nogil>address(library, "zmq_msg_gets")
     zmq.msg_recv = <int (*)(zmq_msg_t *, void *, int) noexcept nogil>address(library, "zmq_msg_recv")
     zmq.msg_send = <int (*)(zmq_msg_t *, void *, int) noexcept nogil>address(library, "zmq_msg_send")
     zmq.msg_close = <int (*)(zmq_msg_t *) noexcept nogil>address(library, "zmq_msg_close")
@@ -65,6 +66,17 @@ cdef int zmq_put(void *socket, const void *head, size_t head_size, const void *b
             zmq.msg_close(&msg)
             return error
     return 0
+
+
+cdef uint32_t address_size(const char *text) noexcept nogil:
+    """`1.2.3.4`, `1.2.3.4:5`, `::1`: one colon parts a port from an address of IPv4; several are one of IPv6."""
+    cdef const char *colon
+    if text == NULL:
+        return 0
+    colon = strrchr(text, c':')
+    if colon != NULL and strchr(text, c':') == colon:
+        return <uint32_t>(colon - text)
+    return <uint32_t>strlen(text)
 
 
 cdef int zmq_events(void *socket) noexcept nogil:

@@ -10,6 +10,7 @@ cimport cython
 from fastzk._core.serve cimport Server, connection_t
 from fastzk.transport._libzmq cimport zmq_msg_t
 from fastzk.transport._link cimport EngineLink
+from fastzk.transport._linux cimport sockaddr_storage
 from fastzk.transport._routes cimport routes_t
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 
@@ -19,6 +20,7 @@ cdef enum:
     TURN_STATUS = 1             # the engine's status has changed
     TURN_WORDS = 2              # four-letter words are to be answered
     TURN_WOKEN = 4              # something was written to the wake descriptor: a signal has arrived
+    TURN_CREDENTIALS = 8        # credentials are to be judged
 
     # Limits of one turn, and why.
     EVENTS_MAX = 512            # ready connections: bounds the time until the engine is heard again
@@ -88,8 +90,9 @@ cdef class Loop:
     cdef Py_ssize_t page_slots
     cdef int epoll_fd
     cdef int listen_fd
+    cdef int gate_fd            # the node's own gate (TLS) connects here; -1 = there is none
     cdef int wake_fd
-    cdef bint is_listening      # listen_fd is in epoll
+    cdef bint is_listening      # listen_fd and gate_fd are in epoll
     cdef uint64_t deferred_until_ms     # new connections are left to other workers; 0 = they are not
     cdef bint has_deferred      # ... and have been, so the next one is taken
     cdef bint wants_listening   # ... and should be; they differ while the process is out of descriptors
@@ -115,9 +118,9 @@ cdef class Loop:
     cdef int watch_fd(self, int fd, int tag) except -1
     cdef void take_events(self, int count) noexcept nogil
     # Clients over TCP.
-    cdef void accept_some(self) noexcept nogil
+    cdef void accept_some(self, int listener) noexcept nogil
     cdef bint is_ahead(self) noexcept nogil
-    cdef void add_tcp(self, int fd) noexcept nogil
+    cdef void add_tcp(self, int fd, int wire, const sockaddr_storage *address) noexcept nogil
     cdef void take_tcp(self, int32_t slot, uint32_t events) noexcept nogil
     cdef void flush_tcp(self, int32_t slot, peer_t *peer, connection_t *conn) noexcept nogil
     cdef void watch_tcp(self, int32_t slot, peer_t *peer, connection_t *conn) noexcept nogil

@@ -6,6 +6,7 @@ SLOT_COUNTERS: int
 STATUS: int
 WORDS: int
 WOKEN: int
+CREDENTIALS: int
 
 class Loop:
     def __new__(
@@ -18,6 +19,7 @@ class Loop:
         router: object | None,
         stats: memoryview,
         place: int,
+        gate_fd: int = ...,
     ) -> Loop: ...
     def turn(self, timeout_ms: int) -> int: ...
     def listen(self, wanted: bool) -> None: ...

@@ -12,18 +12,20 @@ cimport cython
 from fastzk._core.layout cimport (
     FZ_ASSERT, buffer_begin, buffer_live, load_be32, store_be32)
 from fastzk._core.serve cimport (
-    CONNECTION_CLOSING, CONNECTION_FREE, CONNECTION_WAITING, WIRE_NATIVE, WIRE_TCP, Server, connection_t)
+    CONNECTION_CLOSING, CONNECTION_FREE, CONNECTION_WAITING, WAITS_JUDGE, WAITS_NOT, WIRE_GATE, WIRE_NATIVE, WIRE_TCP,
+    Server, connection_t)
 from fastzk._core.watches cimport watches_count
 from fastzk.transport._libzmq cimport (
-    EHOSTUNREACH, ZMQ_POLLIN, ZMQ_SNDMORE, ZMQ_SRCFD, zmq, zmq_events, zmq_msg_t, zmq_put, zmq_take)
+    EHOSTUNREACH, ZMQ_POLLIN, ZMQ_SNDMORE, ZMQ_SRCFD, address_size, zmq, zmq_events, zmq_msg_t, zmq_put, zmq_take)
 from fastzk.transport._link cimport FAULT_SOCKET, RESEND_MS, EngineLink
 from fastzk.transport._linux cimport (
     EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT,
-    IPPROTO_TCP, MSG_DONTWAIT, MSG_NOSIGNAL, SHUT_WR, SOCK_CLOEXEC, SOCK_NONBLOCK, TCP_NODELAY, accept4, close,
-    epoll_change, epoll_create1, epoll_event, epoll_wait, monotonic_ms, read, recv, send, setsockopt, shutdown)
+    IPPROTO_TCP, INET6_ADDRSTRLEN, MSG_DONTWAIT, MSG_NOSIGNAL, SHUT_WR, SOCK_CLOEXEC, SOCK_NONBLOCK, TCP_NODELAY, accept4,
+    close, epoll_change, epoll_create1, epoll_event, epoll_wait, monotonic_ms, peer_text, read, recv, send, setsockopt,
+    shutdown, sockaddr, sockaddr_storage)
 from fastzk.transport._routes cimport routes_add, routes_find, routes_free, routes_remove
 from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, errno
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memset
 
@@ -33,6 +35,7 @@ cdef enum:
     TAG_ROUTER = -2
     TAG_ENGINE = -3
     TAG_WAKE = -4
+    TAG_GATE = -5
 
 STAT_NAMES = (
     "heartbeat_ms", "turns", "connections", "native_connections", "accepted", "refused", "dropped", "bytes_received",
@@ -41,7 +44,7 @@ STAT_NAMES = (
 assert len(STAT_NAMES) == STAT_COUNT <= STAT_SLOT
 SLOT_COUNTERS = STAT_SLOT
 # What turn() asks of Python.
-STATUS, WORDS, WOKEN = TURN_STATUS, TURN_WORDS, TURN_WOKEN
+STATUS, WORDS, WOKEN, CREDENTIALS = TURN_STATUS, TURN_WORDS, TURN_WOKEN, TURN_CREDENTIALS
 
 
 @cython.final
@@ -49,8 +52,9 @@ cdef class Loop:
     """See the top of this file.  Python owns the descriptors and sockets given to it and closes them afterwards."""
 
     def __cinit__(self, Server server not None, EngineLink link not None, *, int listen_fd, int wake_fd, router,
-                  uint64_t[::1] stats not None, int place):
-        """`listen_fd` is -1 and `router` None for a wire that is not served.  `stats` is the page of all workers, of which
+                  uint64_t[::1] stats not None, int place, int gate_fd=-1):
+        """`listen_fd` is -1 and `router` None for a wire that is not served.  `gate_fd` listens for the node's own gate, whose
+        connections say first for whom they speak.  `stats` is the page of all workers, of which
         this one has the slot `place`.  Raises OSError when epoll refuses."""
         assert 0 <= place < stats.shape[0] // STAT_SLOT, f"no slot {place} in {stats.shape[0]} counters"
         self.epoll_fd = -1
@@ -62,6 +66,7 @@ cdef class Loop:
         self.page_slots = stats.shape[0] // STAT_SLOT
         self.stats = self.page + place * STAT_SLOT
         self.listen_fd = listen_fd
+        self.gate_fd = gate_fd
         self.wake_fd = wake_fd
         self.router = <void *><uintptr_t>router.underlying if router is not None else NULL
         self.scratch = <char *>malloc(SCRATCH_BYTES)
@@ -98,7 +103,8 @@ cdef class Loop:
         return 0
 
     def turn(self, int timeout_ms):
-        """One turn, waiting up to `timeout_ms` when nothing is left over.  Gives what it asks of Python: STATUS, WORDS, WOKEN.
+        """One turn, waiting up to `timeout_ms` when nothing is left over.  Gives what it asks of Python: STATUS, WORDS, WOKEN,
+        CREDENTIALS.
         Raises LinkError when the engine can no longer be followed, and OSError when a socket fails."""
         with nogil:
             self.run_turn(timeout_ms)
@@ -181,6 +187,7 @@ cdef class Loop:
     cdef void take_events(self, int count) noexcept nogil:
         cdef epoll_event *events = <epoll_event *>self.events
         cdef bint has_newcomers = False
+        cdef bint has_gated = False
         cdef int64_t tag
         cdef int i
         for i in range(count):
@@ -191,6 +198,8 @@ cdef class Loop:
                 self.is_router_ready = True
             elif tag == TAG_LISTENER:
                 has_newcomers = True
+            elif tag == TAG_GATE:
+                has_gated = True
             elif tag == TAG_WAKE:
                 while read(self.wake_fd, self.scratch, SCRATCH_BYTES) > 0:
                     pass
@@ -209,8 +218,10 @@ cdef class Loop:
         if self.is_router_ready:
             self.hear_router()
         # Last, so that no event above can mean a slot that a newcomer has just been given.
+        if has_gated and self.is_listening:
+            self.accept_some(self.gate_fd)
         if has_newcomers and self.is_listening:
-            self.accept_some()
+            self.accept_some(self.listen_fd)
         elif self.is_listening:
             self.has_deferred = False
         elif self.deferred_until_ms and self.now_ms >= self.deferred_until_ms and self.wants_listening:
@@ -220,13 +231,13 @@ cdef class Loop:
 
     cdef int set_listening(self, bint wanted) noexcept nogil:
         """0, or -1 with errno."""
+        cdef int operation = EPOLL_CTL_ADD if wanted else EPOLL_CTL_DEL
         self.deferred_until_ms = 0
-        if wanted == self.is_listening or self.listen_fd < 0:
+        if wanted == self.is_listening:
             return 0
-        if wanted:
-            if epoll_change(self.epoll_fd, EPOLL_CTL_ADD, self.listen_fd, EPOLLIN, TAG_LISTENER) != 0:
-                return -1
-        elif epoll_change(self.epoll_fd, EPOLL_CTL_DEL, self.listen_fd, 0, 0) != 0:
+        if self.listen_fd >= 0 and epoll_change(self.epoll_fd, operation, self.listen_fd, EPOLLIN, TAG_LISTENER) != 0:
+            return -1
+        if self.gate_fd >= 0 and epoll_change(self.epoll_fd, operation, self.gate_fd, EPOLLIN, TAG_GATE) != 0:
             return -1
         self.is_listening = wanted
         return 0
@@ -242,8 +253,10 @@ cdef class Loop:
                 return True
         return False
 
-    cdef void accept_some(self) noexcept nogil:
+    cdef void accept_some(self, int listener) noexcept nogil:
         """Takes new connections as long as no worker has fewer; then leaves them to the others for a moment, but once only."""
+        cdef sockaddr_storage address
+        cdef unsigned int size
         cdef int fd, _i
         for _i in range(ACCEPTS_MAX):
             if not self.has_deferred and self.is_ahead():
@@ -251,10 +264,11 @@ cdef class Loop:
                 self.set_listening(False)
                 self.deferred_until_ms = self.now_ms + DEFER_MS
                 return
-            fd = accept4(self.listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)
+            size = sizeof(address)
+            fd = accept4(listener, <sockaddr *>&address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC)
             if fd >= 0:
                 self.has_deferred = False
-                self.add_tcp(fd)
+                self.add_tcp(fd, WIRE_GATE if listener == self.gate_fd else WIRE_TCP, &address)
             elif errno == EMFILE or errno == ENFILE or errno == ENOBUFS or errno == ENOMEM:
                 # It would stay ready and spin: look again in a second.
                 self.set_listening(False)
@@ -262,8 +276,11 @@ cdef class Loop:
             elif errno != EINTR and errno != ECONNABORTED:
                 return
 
-    cdef void add_tcp(self, int fd) noexcept nogil:
-        cdef int32_t slot = self.server.open(WIRE_TCP, self.now_ms)
+    cdef void add_tcp(self, int fd, int wire, const sockaddr_storage *address) noexcept nogil:
+        cdef char text[INET6_ADDRSTRLEN]
+        cdef uint16_t port = 0
+        cdef uint32_t size = 0 if wire == WIRE_GATE else peer_text(address, text, &port)
+        cdef int32_t slot = self.server.open(wire, self.now_ms, text, size, port)
         cdef int on = 1
         cdef peer_t *peer
         if slot < 0:
@@ -374,6 +391,7 @@ cdef class Loop:
         cdef const char *at = <const char *>zmq.msg_data(name)
         cdef size_t size = zmq.msg_size(payload)
         cdef int fd = zmq.msg_get(payload, ZMQ_SRCFD)
+        cdef const char *address
         cdef uint32_t routing_id
         cdef int32_t slot
         cdef peer_t *peer
@@ -390,7 +408,8 @@ cdef class Loop:
                 self.drop(slot)
             return
         if slot < 0:
-            slot = self.server.open(WIRE_NATIVE, self.now_ms)
+            address = zmq.msg_gets(payload, b"Peer-Address")
+            slot = self.server.open(WIRE_NATIVE, self.now_ms, address, address_size(address), 0)
             if slot < 0:
                 self.stats[STAT_REFUSED] += 1
                 self.say_goodbye(routing_id)
@@ -488,6 +507,8 @@ cdef class Loop:
         cdef peer_t *peer = &self.peers[slot]
         if conn.state == CONNECTION_FREE or peer.kind == PEER_NONE:
             return
+        if conn.waits_for == WAITS_JUDGE:
+            self.flags |= TURN_CREDENTIALS
         if conn.word and conn.state != CONNECTION_CLOSING:
             self.flags |= TURN_WORDS
         elif peer.kind == PEER_TCP:
@@ -534,7 +555,7 @@ cdef class Loop:
             conn = self.server.at(slot)
             if conn.state == CONNECTION_CLOSING:
                 continue
-            if conn.sent_serial == conn.answered_serial and conn.state != CONNECTION_WAITING:
+            if conn.sent_serial == conn.answered_serial and conn.state != CONNECTION_WAITING and not conn.is_upgrading:
                 peer.stalled_since_ms = 0
             elif peer.stalled_since_ms == 0 or peer.stalled_serial != conn.answered_serial:
                 peer.stalled_since_ms = self.now_ms
@@ -560,5 +581,5 @@ cdef class Loop:
 
 cdef bint is_answered(connection_t *conn) noexcept nogil:
     """True when a connection waits for nothing any more."""
-    return (conn.sent_serial == conn.answered_serial and conn.state != CONNECTION_WAITING and not conn.is_waiting_read
-            and not buffer_live(&conn.output) and not buffer_live(&conn.held))
+    return (conn.sent_serial == conn.answered_serial and conn.state != CONNECTION_WAITING and not conn.is_upgrading
+            and conn.waits_for == WAITS_NOT and not buffer_live(&conn.output) and not buffer_live(&conn.held))

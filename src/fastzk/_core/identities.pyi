@@ -1,0 +1,1 @@
+"""Who a connection is.  Nothing of it is for Python: see serve.pyi."""

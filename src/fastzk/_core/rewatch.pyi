@@ -1,0 +1,1 @@
+"""setWatches.  Nothing of it is for Python: see serve.pyi."""

@@ -1,0 +1,90 @@
+"""Goal: whatever a client asks, in whatever order, fastzk answers it as Apache ZooKeeper does.
+
+Method: generated conversations (fastzk.testing.differential) with both servers at once, each answer compared: codes, bodies,
+Stats, events and their order, closed connections, and the whole tree at the end.  What differs on purpose is a rule with a
+name, and stands in docs/compatibility.md under it.  `make differential` plays 20,000 of them; here a few hundred.
+
+The test itself is checked, too: two ZooKeepers do not differ, and a server that lies in one place is caught
+(test_differential_liars.py)."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fastzk.testing import maven
+from fastzk.testing.differential.bodies import SUPER
+from fastzk.testing.differential.duel import Duel, compare_trees, shrink
+from fastzk.testing.differential.generator import TEMPERS, conversation
+from fastzk.testing.differential.report import tell
+from fastzk.testing.differential.rules import RULES
+from fastzk.testing.differential.servers import duellists
+from fastzk.testing.differential.steps import Request, Step
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "compatibility.md"
+SEQUENCES = 300
+SELF_CHECK_SEQUENCES = 40
+OPERATIONS = 50
+FIRST_SEED = 1_000_000  # `make differential` begins with 1
+
+
+@pytest.fixture(scope="module")
+def duel(disk: Path) -> Iterator[Duel]:
+    """ZooKeeper and fastzk."""
+    try:
+        with duellists(disk) as (oracle, candidate), Duel(oracle, candidate, SUPER) as both:
+            yield both
+    except maven.Unavailable as missing:
+        pytest.skip(f"no Apache ZooKeeper to compare with: {missing}")
+
+
+def play(duel: Duel, first_seed: int, count: int) -> None:
+    for seed in range(first_seed, first_seed + count):
+        difference = duel.play(conversation(seed, OPERATIONS))
+        if difference is not None:
+            told = tell(difference, duel.exchanges)
+            pytest.fail(f"python tests/compat/differential.py --seed {seed} shrinks it\n{told}", pytrace=False)
+
+
+@pytest.mark.process
+def test_a_new_server_has_the_same_tree(duel: Duel) -> None:
+    assert compare_trees(0, duel.fresh) is None
+
+
+@pytest.mark.process
+def test_every_answer_is_zookeepers(duel: Duel) -> None:
+    play(duel, FIRST_SEED, SEQUENCES)
+
+
+@pytest.mark.process
+def test_two_zookeepers_do_not_differ(disk: Path) -> None:
+    try:
+        with duellists(disk, is_self_check=True) as addresses, Duel(*addresses, SUPER, is_self_check=True) as twins:
+            play(twins, FIRST_SEED, SELF_CHECK_SEQUENCES)
+    except maven.Unavailable as missing:
+        pytest.skip(f"no Apache ZooKeeper to compare with: {missing}")
+
+
+def test_every_rule_is_documented_under_its_name() -> None:
+    rows = [line for line in DOCUMENT.read_text().splitlines() if line.startswith("| ")]
+    assert RULES
+    for rule in RULES:
+        assert any(row.startswith(f"| {rule.name} |") for row in rows), f"{rule.name} is missing in {DOCUMENT.name}"
+
+
+def test_a_seed_is_a_conversation() -> None:
+    assert conversation(7, OPERATIONS) == conversation(7, OPERATIONS)
+    assert conversation(7, OPERATIONS) != conversation(8, OPERATIONS)
+    assert len(conversation(7, OPERATIONS)) >= OPERATIONS
+    assert len(TEMPERS) == 8
+
+
+def test_a_conversation_is_shrunk_to_the_steps_that_matter() -> None:
+    played: list[Step] = [Request(0, 3, xid, b"") for xid in range(60)]
+
+    def shows(steps: object) -> bool:
+        assert isinstance(steps, list)
+        xids = {step.xid for step in steps}
+        return {3, 31, 32, 58} <= xids
+
+    assert [step.xid for step in shrink(played, shows) if isinstance(step, Request)] == [3, 31, 32, 58]
