@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fastzk import limits
+from fastzk import defs, limits
 
 
 class ConfigError(ValueError):
@@ -36,6 +36,17 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
+class TlsConfig:
+    """The port of ZooKeeper's protocol inside TLS."""
+
+    address: Address
+    certificate: Path  # PEM, with its chain
+    key: Path  # PEM; may stand in the certificate's file
+    authorities: Path | None  # PEM; whose certificates clients are believed with
+    client_auth: str = "need"  # none, want or need
+
+
+@dataclass(frozen=True, slots=True)
 class NodeConfig:
     """Everything a node is started with."""
 
@@ -49,6 +60,17 @@ class NodeConfig:
     is_pinned: bool = True  # each process on a core of its own, where there are enough
     log_level: str = "info"
     tick_time_ms: int = limits.TICK_TIME_MS
+    # What a client may ask for as its session's timeout; 0: 2 and 20 ticks.
+    session_timeout_ms_min_asked: int = 0
+    session_timeout_ms_max_asked: int = 0
+    connections_per_address_max: int = limits.CONNECTIONS_PER_ADDRESS_MAX  # 0: any number
+    words: frozenset[str] = defs.WORDS_OFFERED  # the four-letter words that are answered
+    has_local_sessions: bool = False
+    upgrades_sessions: bool = True  # a local session that creates an ephemeral becomes a global one
+    has_read_only_mode: bool = False  # without a leader it serves reads to clients that ask for that
+    super_digest: str = field(default="", repr=False)
+    sasl_users: Mapping[str, str] = field(default_factory=dict, repr=False)
+    tls: TlsConfig | None = None
 
     @property
     def voters(self) -> list[int]:
@@ -57,11 +79,17 @@ class NodeConfig:
 
     @property
     def session_timeout_ms_min(self) -> int:
-        return 2 * self.tick_time_ms
+        return self.session_timeout_ms_min_asked or 2 * self.tick_time_ms
 
     @property
     def session_timeout_ms_max(self) -> int:
-        return 20 * self.tick_time_ms
+        return self.session_timeout_ms_max_asked or max(20 * self.tick_time_ms, self.session_timeout_ms_min)
+
+    @property
+    def leaderless_ms_max(self) -> int:
+        """How long it serves without a leader: half of the smallest session timeout, so that a client still has as long to find
+        a node that serves; but longer than any election, or each of them would disconnect everybody."""
+        return max(self.session_timeout_ms_min // 2, limits.LEADERLESS_MS_MIN)
 
 
 def parse_address(text: str, option: str) -> Address:
@@ -75,18 +103,19 @@ def parse_address(text: str, option: str) -> Address:
     return Address(host, int(port))
 
 
-def parse_listen(text: str, option: str) -> Address:
-    """An address to listen on: loopback only.  Raises ConfigError."""
+def parse_listen(text: str, option: str, *, is_consented: bool = False) -> Address:
+    """An address to listen on without encryption: loopback only, unless the operator consents.  Raises ConfigError."""
     address = parse_address(text, option)
-    if not address.is_loopback:
+    if not address.is_loopback and not is_consented:
         raise ConfigError(
-            f"{option} {text!r}: only loopback addresses (127.0.0.0/8, ::1, localhost) are accepted, "
-            "because neither TLS nor authentication is there yet and anyone who reaches the port could read and write everything"
+            f"{option} {text!r}: only loopback addresses (127.0.0.0/8, ::1, localhost) are accepted here, because nothing on this "
+            "port is encrypted and whoever reaches it may do all that ACLs leave open. Clients on other machines: --zk-tls. "
+            "A network that keeps strangers out: say so with --insecure-listen"
         )
     return address
 
 
-def parse_peers(text: str, node_id: int) -> dict[int, Address]:
+def parse_peers(text: str, node_id: int, *, is_consented: bool = False) -> dict[int, Address]:
     """`1=host:port,2=host:port,...` as addresses by node id; "" is a standalone node.  Raises ConfigError."""
     peers: dict[int, Address] = {}
     if not text.strip():
@@ -98,7 +127,7 @@ def parse_peers(text: str, node_id: int) -> dict[int, Address]:
         peer_id = check_node_id(int(key), "--peers")
         if peer_id in peers:
             raise ConfigError(f"--peers: node {peer_id} is listed twice")
-        address = parse_listen(where, f"--peers: node {peer_id}")
+        address = parse_listen(where, f"--peers: node {peer_id}", is_consented=is_consented)
         if address in peers.values():
             raise ConfigError(f"--peers: {address} is listed twice")
         peers[peer_id] = address
@@ -129,3 +158,45 @@ def parse_cpus(text: str) -> tuple[int, ...]:
             raise ConfigError(f"--cpus {text!r}: {word.strip()!r} is not a range of cores")
         cpus.extend(cpu for cpu in span if cpu not in cpus)
     return tuple(cpus)
+
+
+def parse_words(text: str) -> frozenset[str]:
+    """`srvr,stat,...` or `*` as the four-letter words that are answered; srvr always is, as in ZooKeeper.  Raises ConfigError."""
+    words = {word.strip() for word in text.split(",") if word.strip()}
+    if "*" in words:
+        return defs.WORDS
+    if unknown := sorted(words - defs.WORDS):
+        raise ConfigError(f"--4lw-whitelist: {unknown[0]!r} is none of {','.join(sorted(defs.WORDS))} (or * for all)")
+    return frozenset(words | {"srvr"})
+
+
+def check_timeouts(tick_time_ms: int, min_ms: int | None, max_ms: int | None) -> tuple[int, int]:
+    """The smallest and the largest session timeout that were asked for, 0 where none was.  Raises ConfigError."""
+    if not 100 <= tick_time_ms <= 60_000:
+        raise ConfigError(f"--tick-time {tick_time_ms}: must be from 100 to 60000 milliseconds")
+    for option, value in (("--min-session-timeout", min_ms), ("--max-session-timeout", max_ms)):
+        if value is not None and not 1 <= value <= limits.SESSION_TIMEOUT_MS_MAX:
+            raise ConfigError(f"{option} {value}: must be from 1 to {limits.SESSION_TIMEOUT_MS_MAX} milliseconds")
+    smallest = 2 * tick_time_ms if min_ms is None else min_ms
+    if max_ms is not None and max_ms < smallest:
+        raise ConfigError(f"--max-session-timeout {max_ms}: is below the smallest session timeout, {smallest}")
+    return min_ms or 0, max_ms or 0
+
+
+def check_tls(address: str, certificate: str, key: str, authorities: str, client_auth: str) -> TlsConfig | None:
+    """What --zk-tls and the options beside it ask for.  Raises ConfigError."""
+    if not address:
+        if stray := next((name for name, value in (("cert", certificate), ("key", key), ("ca", authorities)) if value), ""):
+            raise ConfigError(f"--tls-{stray}: is for --zk-tls HOST:PORT, which is not given")
+        return None
+    if not certificate:
+        raise ConfigError(
+            f"--zk-tls {address}: needs --tls-cert FILE (PEM), and --tls-key FILE unless the key stands in the same file"
+        )
+    if client_auth != "none" and not authorities:
+        raise ConfigError(
+            f"--zk-tls {address}: needs --tls-ca FILE (PEM), whose authorities clients' certificates are checked with; "
+            "--tls-client-auth none asks clients for no certificate"
+        )
+    where = parse_address(address, "--zk-tls")
+    return TlsConfig(where, Path(certificate), Path(key or certificate), Path(authorities) if authorities else None, client_auth)

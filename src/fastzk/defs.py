@@ -167,3 +167,10 @@ class AddWatchMode(IntEnum):
 NATIVE_PORT = 2281  # where a node listens for native clients, unless told otherwise
 PASSWORD_SIZE = 16  # bytes of a session's password
 ANY_VERSION = -1  # a version that matches whatever the znode's is
+
+# ZooKeeper's four-letter words, and those that are answered unless the operator says otherwise: what tells of the node and its
+# numbers.  Not those that name sessions and paths (cons, dump, wchc, wchp), nor those that change something (crst, srst, stmk).
+# stat names addresses only, and every tool wants it.
+_WORDS = "conf cons crst dirs dump envi gtmk hash isro mntr ruok srst srvr stat stmk wchc wchp wchs"
+WORDS = frozenset(_WORDS.split())
+WORDS_OFFERED = frozenset(("conf", "dirs", "envi", "isro", "mntr", "ruok", "srvr", "stat", "wchs"))

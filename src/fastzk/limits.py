@@ -54,9 +54,18 @@ PRESENT_TICKS = 20
 # ZooKeeper's tickTime as its sample configuration has it; session timeouts are clamped to [2, 20] times it (config.py).
 TICK_TIME_MS = 2000
 
-# Without a leader for longer than this a node closes its clients: half the smallest session timeout of the default tick time, so
-# that a client still has as long to find a node that serves; no shorter with a shorter tick time, or each election would do it.
-LEADERLESS_MS_MAX = 2000
+# The longest session timeout an operator may allow: what ZooKeeper's int of milliseconds holds.
+SESSION_TIMEOUT_MS_MAX = 2**31 - 1
+
+# A node without a leader closes its clients after half the smallest session timeout (config.py), but not sooner than this: an
+# election takes 0.8 to 1.6 s when the leader fell silent, and is no reason to disconnect anybody.
+LEADERLESS_MS_MIN = 2000
+
+# Client connections from one address, as ZooKeeper's maxClientCnxns: one client that leaks them must not use up all.
+CONNECTIONS_PER_ADDRESS_MAX = 60
+
+# How long a four-letter word waits for what the node's other workers know; then it tells what there is, and what is missing.
+WORD_WAIT_MS_MAX = 1000
 
 # The longest stretch between two turns that session time counts.  A process that was stopped for longer did not hear its
 # clients, so that time is not held against them.

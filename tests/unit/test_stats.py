@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fastzk.node.stats import SLOT_COUNTERS, SLOTS, STATS_BYTES, StatsPage
+from fastzk.node.stats import ENGINE_NAMES, OWN_NAMES, SLOT_COUNTERS, SLOTS, STATS_BYTES, StatsPage
 from fastzk.storage.shm import create_shared
 from fastzk.transport._loop import STAT_NAMES
 
@@ -29,7 +29,7 @@ def test_counters_are_summed_and_extremes_are_not(fd: int) -> None:
     total = reader.total()
     assert total["received"] == 40
     assert (total["latency_ms_min"], total["latency_ms_max"], total["heartbeat_ms"]) == (3, 30, 30)
-    assert reader.worker(1) == dict.fromkeys(STAT_NAMES, 0)
+    assert reader.worker(1) == dict.fromkeys((*STAT_NAMES, *OWN_NAMES), 0)
     assert reader.worker(2)["sent"] == 30
 
 
@@ -48,3 +48,17 @@ def test_a_claimed_slot_begins_at_0(fd: int) -> None:
     page.counters[first] = page.counters[first - 1] = 7
     page.claim(SLOTS - 1)
     assert page.counters[first - 1 : first + SLOT_COUNTERS].tolist() == [7] + [0] * SLOT_COUNTERS
+
+
+def test_what_python_and_the_engine_count_has_places_of_its_own(fd: int) -> None:
+    writer, reader = StatsPage(fd), StatsPage(fd)
+    writer.claim(0)
+    writer.counters[STAT_NAMES.index("heartbeat_ms")] = 1
+    writer.count(0, "auth_failed", 3)
+    writer.tell({name: number for number, name in enumerate(ENGINE_NAMES, 1)})
+    assert (reader.total()["auth_failed"], reader.engine()["uncommitted"], reader.engine()["proposals"]) == (
+        3,
+        1,
+        len(ENGINE_NAMES),
+    )
+    assert reader.worker(SLOTS - 1)["turns"] == 0, "the engine's slot is nobody else's"

@@ -253,7 +253,8 @@ cdef class Requests(Credentials):
             verdicts += 1
         self.put_answer(c, slot, handled, xid, zxid, 0, NULL, 0)
 
-    cdef void answer_watch(self, connection_t *c, int32_t slot, int32_t op, int32_t xid, const char *body, size_t size) noexcept nogil:
+    cdef void answer_watch(self, connection_t *c, int32_t slot, int32_t op, int32_t xid, const char *body,
+                           size_t size) noexcept nogil:
         """addWatch: string path, int mode; checkWatches and removeWatches: string path, int type.  As of what is handled."""
         cdef jute_t r = jute_over(body, size)
         cdef int32_t path_size = 0

@@ -139,5 +139,8 @@ class Slots:
     def reset_counters(self) -> None:
         """Start received, sent and the latencies anew."""
 
+    def reset_connections(self) -> None:
+        """Start each connection's received and sent anew."""
+
     def describe(self) -> list[ConnectionFacts]:
         """List the connections."""

@@ -536,6 +536,11 @@ cdef class Slots:
         self.received = self.replied = 0
         memset(&self.latency, 0, sizeof(self.latency))
 
+    def reset_connections(self) -> None:
+        cdef int32_t slot
+        for slot in range(self.slots_used):
+            self.connections[slot].received = self.connections[slot].replied = 0
+
     def describe(self) -> list[dict[str, object]]:
         cdef connection_t *c
         cdef int32_t slot
@@ -546,7 +551,8 @@ cdef class Slots:
                 found.append({
                     "slot": slot, "wire": c.wire, "is_gated": c.is_gated != 0, "is_local": c.is_local != 0,
                     "address": text_of(c.address), "port": c.port, "state": c.state, "session_id": c.session_id,
-                    "timeout_ms": c.timeout_ms, "outstanding": c.sent_serial - c.answered_serial, "received": c.received, "sent": c.replied,
+                    "timeout_ms": c.timeout_ms, "outstanding": c.sent_serial - c.answered_serial,
+                    "received": c.received, "sent": c.replied,
                     "queued": buffer_live(&c.input) + connection_backlog(c), "heard_ms": c.heard_ms, "since_ms": c.since_ms,
                 })
         return found

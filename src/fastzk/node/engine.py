@@ -23,7 +23,6 @@ import random
 import signal
 import time
 from array import array
-from dataclasses import dataclass
 from types import FrameType
 
 import zmq
@@ -33,7 +32,8 @@ from fastzk._core.apply import Machine
 from fastzk._core.arena import Arena
 from fastzk._core.blocks import block_checksum, count_entries, make_entry, seal
 from fastzk._core.tree import format_tree
-from fastzk.config import NodeConfig
+from fastzk.node.engine_tells import EngineTells
+from fastzk.node.setup import EngineSetup
 from fastzk.node.workers import FOLLOWER, LEADER, LOOKING, READ, STANDALONE, TOUCH, WRITES, NodeStatus, WorkerLinks
 from fastzk.raft.messages import Append, ProtocolError, Range
 from fastzk.raft.peer import Busy, EpochFull, NotLeader, Peer, Role
@@ -52,18 +52,6 @@ OP_EPOCH = 0
 OP_CLOSE_SESSION = -11
 
 logger = logging.getLogger("fastzk.engine")
-
-
-@dataclass(frozen=True, slots=True)
-class EngineSetup:
-    """What the supervisor hands to the engine: file descriptors are inherited."""
-
-    config: NodeConfig
-    arena_fd: int
-    ensemble_fd: int  # listening; -1 for a standalone node
-    worker_address: str  # ipc://...
-    ready_fd: int  # one line is written to it when the node serves
-    uid: int  # of the data directory
 
 
 class Engine:
@@ -109,12 +97,8 @@ class Engine:
                 uid=setup.uid,
                 history=self._history,
             )
-        self._poller = zmq.Poller()
-        self._poller.register(self._workers.router, zmq.POLLIN)
-        self._poller.register(self._writer.fd, zmq.POLLIN)
-        for socket in self._links.sockets() if self._links else ():
-            self._poller.register(socket, zmq.POLLIN)
-
+        self._tells = EngineTells(setup, arena)
+        self._poller = self._make_poller()
         # Entries that are in no block yet, on the leader; on a follower they leave at the end of the turn.
         self._pending: list[tuple[int, bytes]] = []  # (count, entries)
         self._pending_bytes = 0
@@ -136,9 +120,18 @@ class Engine:
         # Committed ranges wait to be applied: the next turn begins at once.
         self._is_left_over = False
         self._now_ms = _monotonic_ms()
-        self._standing = Standing(limits.LEADERLESS_MS_MAX, self._now_ms)
+        self._standing = Standing(config.leaderless_ms_max, self._now_ms)
         self._has_said_alone = False
         self._next_tick_ms = self._now_ms + limits.TICK_MS
+
+    def _make_poller(self) -> zmq.Poller:
+        poller = zmq.Poller()
+        poller.register(self._tells.fd, zmq.POLLIN)
+        poller.register(self._workers.router, zmq.POLLIN)
+        poller.register(self._writer.fd, zmq.POLLIN)
+        for socket in self._links.sockets() if self._links else ():
+            poller.register(socket, zmq.POLLIN)
+        return poller
 
     def run(self) -> None:
         """Turns until SIGTERM.  Raises LogFailed when the disk refuses, LogDamaged when it gives back something else."""
@@ -159,6 +152,7 @@ class Engine:
         self._writer.close()
         if self._links is not None:
             self._links.close()
+        self._tells.close()
         self._workers.close()
         self._context.term()
 
@@ -168,7 +162,7 @@ class Engine:
     # --- one turn
 
     def _turn(self) -> None:
-        self._poller.poll(0 if self._is_left_over else max(0, self._next_tick_ms - _monotonic_ms()))
+        ready = dict(self._poller.poll(0 if self._is_left_over else max(0, self._next_tick_ms - _monotonic_ms())))
         self._is_left_over = False
         self._advance_clock()
         self._take_synced()
@@ -180,6 +174,8 @@ class Engine:
         self._pass_on()
         self._do_ready()
         self._tell_commits()
+        if self._tells.fd in ready:
+            self._tells.hear(self._peer.role is Role.LEADER, self._expiry, self._session_ms)
 
     def _advance_clock(self) -> None:
         now_ms = _monotonic_ms()
@@ -192,6 +188,7 @@ class Engine:
         self._next_tick_ms = max(self._next_tick_ms + limits.TICK_MS, now_ms + limits.TICK_MS // 2)
         self._peer.tick()
         self._ticks += 1
+        self._tells.publish(self._peer, self._links.heard() if self._links else [], self._now_ms)
         if self._ticks % limits.PRESENT_TICKS == 0:
             check_still_there(str(self._config.data_dir))
             if self._links is not None:
@@ -330,6 +327,7 @@ class Engine:
         )
         self._peer.propose(count, block)
         self._time_ms = time_ms
+        self._tells.proposed(len(block))
 
     # --- what the consensus asks for
 
@@ -363,6 +361,7 @@ class Engine:
         self._drop_pending()
         # Random, so that no block of one history is ever equal to one of another.
         self._propose_block([make_entry(OP_EPOCH, os.urandom(16))], 1)
+        self._tells.began_to_lead(self._now_ms)
 
     def _apply(self, batch: Range) -> None:
         if not self._history:

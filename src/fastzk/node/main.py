@@ -6,13 +6,25 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy must not start threads in a process that forks
 
-from fastzk import limits
-from fastzk.config import ConfigError, NodeConfig, check_node_id, parse_cpus, parse_listen, parse_peers
+from fastzk import defs, limits
+from fastzk.config import (
+    Address,
+    ConfigError,
+    NodeConfig,
+    check_node_id,
+    check_timeouts,
+    check_tls,
+    parse_cpus,
+    parse_listen,
+    parse_peers,
+    parse_words,
+)
+from fastzk.node.secret_files import SUPER_DIGEST_VARIABLE, read_super_digest, read_users
 from fastzk.node.supervisor import Supervisor
 from fastzk.storage.identity import IdentityError
 from fastzk.version import VERSION
@@ -40,15 +52,17 @@ def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
     workers = max(1, min(len(cpus) - 1, 8)) if options.workers is None else options.workers
     if not 1 <= workers <= limits.WORKERS_MAX:
         raise ConfigError(f"--workers {workers}: must be from 1 to {limits.WORKERS_MAX}")
-    if not 100 <= options.tick_time <= 60_000:
-        raise ConfigError(f"--tick-time {options.tick_time}: must be from 100 to 60000 milliseconds")
+    min_ms, max_ms = check_timeouts(options.tick_time, options.min_session_timeout, options.max_session_timeout)
+    if options.max_client_cnxns < 0:
+        raise ConfigError(f"--max-client-cnxns {options.max_client_cnxns}: must be a number of connections, or 0 for any number")
     if not options.data_dir.isprintable():
         raise ConfigError(f"--data-dir {options.data_dir!a}: the path must be valid UTF-8 without control characters")
-    zk, native = parse_listen(options.zk, "--zk"), parse_listen(options.native, "--native")
-    peers = parse_peers(options.peers, node_id)
-    for name, address in [("--native", native), *(("--peers", peer) for peer in peers.values() if peer == peers[node_id])]:
-        if address == zk or (name == "--peers" and address == native):
-            raise ConfigError(f"{name} {address}: the same address is given to two listeners")
+    is_consented = options.insecure_listen
+    zk = parse_listen(options.zk, "--zk", is_consented=is_consented)
+    native = parse_listen(options.native, "--native", is_consented=is_consented)
+    peers = parse_peers(options.peers, node_id, is_consented=is_consented)
+    tls = check_tls(options.zk_tls, options.tls_cert, options.tls_key, options.tls_ca, options.tls_client_auth)
+    _check_listeners({"--zk": zk, "--native": native, "--peers": peers.get(node_id), "--zk-tls": tls.address if tls else None})
     return NodeConfig(
         node_id=node_id,
         peers=peers,
@@ -60,7 +74,27 @@ def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
         is_pinned=is_pinned,
         log_level=options.log_level,
         tick_time_ms=options.tick_time,
+        session_timeout_ms_min_asked=min_ms,
+        session_timeout_ms_max_asked=max_ms,
+        connections_per_address_max=options.max_client_cnxns,
+        words=defs.WORDS_OFFERED if options.words is None else parse_words(options.words),
+        has_local_sessions=options.local_sessions,
+        upgrades_sessions=options.session_upgrade,
+        has_read_only_mode=options.read_only_mode,
+        super_digest=read_super_digest(options.super_digest_file, os.environ),
+        sasl_users=read_users(options.sasl_users),
+        tls=tls,
     )
+
+
+def _check_listeners(listeners: Mapping[str, Address | None]) -> None:
+    """Raises ConfigError when two listeners of this node have one address."""
+    seen: list[Address] = []
+    for option, address in listeners.items():
+        if address in seen:
+            raise ConfigError(f"{option} {address}: the same address is given to two listeners")
+        if address is not None:
+            seen.append(address)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -105,13 +139,8 @@ def _parser() -> argparse.ArgumentParser:
         help="cores to run on, the engine's first (default: all that are allowed); `any`: the kernel chooses, "
         "which is better where several nodes share a machine",
     )
-    option(
-        "--tick-time",
-        type=int,
-        default=limits.TICK_TIME_MS,
-        metavar="MS",
-        help="session timeouts are clamped to 2 to 20 times this (default %(default)s)",
-    )
+    _add_session_options(parser)
+    _add_security_options(parser)
     option(
         "--log-level",
         default="info",
@@ -120,6 +149,76 @@ def _parser() -> argparse.ArgumentParser:
     )
     option("--version", action="version", version=f"fastzk-node {VERSION}")
     return parser
+
+
+def _add_session_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("sessions and what clients may ask")
+    option = group.add_argument
+    option(
+        "--tick-time",
+        type=int,
+        default=limits.TICK_TIME_MS,
+        metavar="MS",
+        help="the unit of session timeouts, which are from 2 to 20 of it (default %(default)s)",
+    )
+    option("--min-session-timeout", type=int, metavar="MS", help="the smallest session timeout (default: 2 ticks)")
+    option("--max-session-timeout", type=int, metavar="MS", help="the largest session timeout (default: 20 ticks)")
+    option(
+        "--max-client-cnxns",
+        type=int,
+        default=limits.CONNECTIONS_PER_ADDRESS_MAX,
+        metavar="N",
+        help="connections from one address to each worker; 0: any number (default %(default)s)",
+    )
+    option(
+        "--local-sessions",
+        action="store_true",
+        help="sessions begin local to their worker, without a write to the ensemble, and cannot own ephemerals",
+    )
+    option(
+        "--session-upgrade",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="a local session that creates an ephemeral becomes a global one (default: yes)",
+    )
+    option(
+        "--read-only-mode",
+        action="store_true",
+        help="a node that has lost its ensemble serves reads to clients that accept a read-only node",
+    )
+    option(
+        "--4lw-whitelist",
+        dest="words",
+        metavar="WORD,...",
+        help="four-letter words that are answered; * for all (default: " + ",".join(sorted(defs.WORDS_OFFERED)) + ")",
+    )
+
+
+def _add_security_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("who may come in")
+    option = group.add_argument
+    option("--zk-tls", default="", metavar="HOST:PORT", help="where ZooKeeper's protocol is served inside TLS")
+    option("--tls-cert", default="", metavar="FILE", help="certificate and chain of --zk-tls, PEM; read anew when it changes")
+    option("--tls-key", default="", metavar="FILE", help="its key, PEM (default: stands in --tls-cert)")
+    option("--tls-ca", default="", metavar="FILE", help="authorities that clients' certificates are checked with, PEM")
+    option(
+        "--tls-client-auth",
+        default="need",
+        choices=["none", "want", "need"],
+        help="whether clients must show a certificate; its name becomes the identity x509:NAME (default %(default)s)",
+    )
+    option(
+        "--super-digest-file",
+        default="",
+        metavar="FILE",
+        help=f"holds USER:BASE64(SHA1(USER:PASSWORD)) of the client that may do everything; or in {SUPER_DIGEST_VARIABLE}",
+    )
+    option("--sasl-users", default="", metavar="FILE", help="USER:PASSWORD lines for SASL DIGEST-MD5; readable by its owner only")
+    option(
+        "--insecure-listen",
+        action="store_true",
+        help="let --zk, --native and --peers listen beyond loopback, where they are neither encrypted nor authenticated",
+    )
 
 
 def _spans(cpus: Sequence[int]) -> str:

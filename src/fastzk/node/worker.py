@@ -9,26 +9,30 @@ commits has a hole must end: its clients may have missed an event."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import logging
 import os
-import platform
 import resource
+import select
 import signal
 import socket
 import struct
-import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from types import FrameType
 
 import zmq
 
-from fastzk import limits
+from fastzk import defs, limits
 from fastzk._core.arena import Arena
 from fastzk._core.serve import Server
-from fastzk.node import words
+from fastzk.node.asks import Asks
+from fastzk.node.credentials import Credentials
 from fastzk.node.stats import StatsPage
+from fastzk.node.word_desk import WordDesk
+from fastzk.node.worker_facts import WorkerFacts
 from fastzk.storage.shm import map_shared
 from fastzk.transport import _loop
 from fastzk.transport._link import EngineLink, LinkError
@@ -36,8 +40,7 @@ from fastzk.transport.links import ZMTP_3_ONLY
 
 LINK = struct.Struct("<HHIQQQQ")
 HELLO, WELCOME, TOUCH = 1, 2, 4
-LEADER, FOLLOWER, STANDALONE = 2, 1, 3
-MODES = {LEADER: "leader", FOLLOWER: "follower", STANDALONE: "standalone"}
+SERVING, READ_ONLY = 1, 2  # of status_t's is_serving
 
 USE_FD = 89  # libzmq's ZMQ_USE_FD: bind() takes over a descriptor that listens already
 
@@ -72,6 +75,18 @@ class WorkerConfig:
     tick_time_ms: int
     timeout_min_ms: int
     timeout_max_ms: int
+    places: int = 1  # of workers on this node
+    run_fd: int = -1  # DATA/run, where the node's processes ask each other; -1: nobody is asked
+    data_dir: str = ""
+    words: Sequence[str] = tuple(defs.WORDS)
+    conf: Sequence[Sequence[object]] = ()  # what the word conf tells, in its order
+    voter_count: int = 1
+    gate_fd: int = -1  # listening, for this worker alone: where the node's TLS gate connects
+    connections_per_address_max: int = 0
+    has_local_sessions: bool = False
+    upgrades_sessions: bool = True
+    super_digest: str = field(default="", repr=False)
+    sasl_users: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 def run_worker(config: WorkerConfig) -> None:
@@ -85,7 +100,6 @@ class Worker:
     def __init__(self, config: WorkerConfig) -> None:
         self._config = config
         self._is_ending = False
-        self._started_ms = _monotonic_ms()
         self._wake, self._wake_write = socket.socketpair()
         self._wake.setblocking(False)
         self._wake_write.setblocking(False)
@@ -104,7 +118,12 @@ class Worker:
         self._checked_zxid = 0
         self._lag_checks = 0
         # As the engine has said last.
-        self._status: tuple[int, int, int, int, bool] | None = None
+        self._status: tuple[int, int, int, int, int] | None = None
+        self._asks: Asks | None = None
+        # What ends the loop's wait besides its own sockets: signals, and questions of other processes.
+        self._wakers = select.epoll()
+        self._wakers.register(self._wake, select.EPOLLIN)
+        self._desk: WordDesk
         self._server: Server
         self._link: EngineLink
         self._loop: _loop.Loop
@@ -167,7 +186,11 @@ class Worker:
             hash_seed=int.from_bytes(os.urandom(8), "little"),
             frame_max=limits.FRAME_BYTES_MAX,
             output_max=limits.OUTPUT_BYTES_MAX,
+            connections_per_address_max=config.connections_per_address_max,
+            local_sessions=config.has_local_sessions,
+            upgrade_sessions=config.upgrades_sessions,
         )
+        self._credentials = Credentials(config.super_digest, config.sasl_users, os.urandom)
         self._server.is_serving = False
         self._server.add_entropy(os.urandom(ENTROPY_BYTES))
         self._router = self._open_router()
@@ -181,15 +204,36 @@ class Worker:
             heard_sequence=1,
         )
         self._stats.claim(config.stats_slot)
+        self._open_desk()
         self._loop = _loop.Loop(
             self._server,
             self._link,
             listen_fd=config.tcp_fd,
-            wake_fd=self._wake.fileno(),
+            wake_fd=self._wakers.fileno(),
             router=self._router,
             stats=self._stats.counters,
             place=config.stats_slot,
+            gate_fd=config.gate_fd,
         )
+
+    def _open_desk(self) -> None:
+        """Makes what answers four-letter words."""
+        config = self._config
+        if config.run_fd >= 0:
+            self._asks = Asks(config.run_fd, _name(config.stats_slot))
+            self._wakers.register(self._asks, select.EPOLLIN)
+        facts = WorkerFacts(
+            self._server,
+            self._arena,
+            self._stats,
+            data_dir=config.data_dir,
+            conf=[(str(key), value) for key, value in config.conf],
+            voter_count=config.voter_count,
+            role=lambda: self._status[3] if self._status else 0,
+            is_read_only=lambda: self._server.is_read_only,
+        )
+        others = [_name(place) for place in range(config.places) if place != config.stats_slot]
+        self._desk = WordDesk(self._server, self._asks, others, config.words, facts.facts, facts.do)
 
     def _open_router(self) -> zmq.Socket[bytes]:
         """The socket for ZeroMQ's clients, over a listening descriptor of its own on the port of all workers."""
@@ -215,14 +259,23 @@ class Worker:
         loop, server = self._loop, self._server
         second_ms = _monotonic_ms() + 1000
         while not self._is_ending:
-            flags = loop.turn(max(0, second_ms - _monotonic_ms()))
+            now_ms = _monotonic_ms()
+            flags = loop.turn(self._desk.wait_ms(now_ms, max(0, second_ms - now_ms)))
             if server.entropy_left < ENTROPY_BYTES // 2:
                 server.add_entropy(os.urandom(ENTROPY_BYTES - server.entropy_left))
                 loop.hurry()
             if flags & _loop.STATUS:
                 self._take_status()
+            if flags & _loop.CREDENTIALS:
+                self._judge()
+            if flags & _loop.WOKEN:
+                self._take_wakes()
             if flags & _loop.WORDS:
-                self._answer_words()
+                self._desk.take(_monotonic_ms())
+                loop.hurry()
+            elif self._desk.is_waiting:
+                self._desk.expire(_monotonic_ms())
+                loop.hurry()
             if _monotonic_ms() >= second_ms:
                 second_ms = _monotonic_ms() + 1000
                 self._touch()
@@ -233,21 +286,35 @@ class Worker:
     def _take_status(self) -> None:
         status = self._link.engine_status()
         assert status is not None, "a status has come"
-        was_serving, is_first = self._server.is_serving, self._status is None
-        self._status = status
-        is_serving = status[4]
-        self._server.is_serving = is_serving
-        if is_serving != was_serving:
-            logger.info("worker %d %s clients", self._config.worker, "serves" if is_serving else "closes its")
-            if not is_serving:
-                self._server.close_all()
-                self._loop.hurry()
+        is_first, self._status = self._status is None, status
+        self._serve_clients(is_serving=status[4] == SERVING, is_read_only=status[4] == READ_ONLY)
         if is_first:
             # Not before: who came earlier waits in the kernel's queue and is not turned away.
             assert self._router is not None, "made before the loop"
             self._router.bind(_numeric_address(self._config.native_fd))
             self._loop.listen(True)
             self._loop.hurry()
+
+    def _serve_clients(self, *, is_serving: bool, is_read_only: bool) -> None:
+        """Serves all clients, or those that only want to read, or none; the sessions of those it no longer serves are let go of."""
+        server = self._server
+        was_serving, was_read_only = server.is_serving, server.is_read_only
+        server.is_serving, server.is_read_only = is_serving, is_read_only
+        if (is_serving, is_read_only) == (was_serving, was_read_only):
+            return
+        what = "serves clients" if is_serving else "serves clients that only read" if is_read_only else "closes its clients"
+        logger.info("worker %d %s", self._config.worker, what)
+        if was_serving or was_read_only:
+            server.close_all()
+        self._loop.hurry()
+
+    def _judge(self) -> None:
+        """Judges the credentials that clients have sent."""
+        for slot, op, _, body in self._server.asked():
+            verdict = self._credentials.judge(slot, op, body)
+            self._server.admit(slot, verdict.err, verdict.identities, verdict.token)
+        self._stats.count(self._config.stats_slot, "auth_failed", self._credentials.failed_count)
+        self._loop.hurry()
 
     def _touch(self) -> None:
         """Tells the engine which sessions have been heard of."""
@@ -284,50 +351,26 @@ class Worker:
             self._router.close()
         self._engine.close()
         self._context.term()
+        if self._asks is not None:
+            self._asks.close()
+        self._wakers.close()
         self._wake.close()
         self._wake_write.close()
 
     # --- four-letter words
 
-    def _answer_words(self) -> None:
-        asked = self._server.words()
-        facts = self._facts(has_clients=any(word == b"stat" for _, word in asked))
-        for slot, word in asked:
-            self._server.answer_word(slot, words.answer(word, facts))
+    def _take_wakes(self) -> None:
+        """Takes in what signals and other processes have written."""
+        with contextlib.suppress(BlockingIOError):
+            while self._wake.recv(4096):
+                pass
+        self._desk.hear(_monotonic_ms())
         self._loop.hurry()
 
-    def _facts(self, has_clients: bool) -> words.NodeFacts:
-        arena = self._arena.counters()
-        role = self._status[3] if self._status else 0
-        return words.NodeFacts(
-            is_serving=self._server.is_serving,
-            mode=MODES.get(role, "looking"),
-            zxid=arena["applied_zxid"],
-            digest=arena["digest"],
-            uptime_ms=_monotonic_ms() - self._started_ms,
-            open_descriptors=len(os.listdir("/proc/self/fd")),
-            descriptors_max=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
-            arena=arena,
-            total=self._stats.total(),
-            environment=_environment(),
-            clients=self._clients() if has_clients else (),
-        )
 
-    def _clients(self) -> list[words.ClientFacts]:
-        clients = []
-        for connection in self._server.describe():
-            fd = self._loop.peer_fd(connection["slot"])
-            if fd < 0:
-                continue
-            peer = socket.socket(fileno=os.dup(fd))
-            try:
-                address, port = peer.getpeername()[:2]
-            except OSError:
-                continue  # it has gone meanwhile
-            finally:
-                peer.close()
-            clients.append(words.ClientFacts(address, port, connection["queued"], connection["received"], connection["sent"]))
-        return clients
+def _name(place: int) -> str:
+    """What a worker is called by those who ask it."""
+    return f"worker{place + 1}"
 
 
 def _monotonic_ms() -> int:
@@ -348,17 +391,3 @@ def _numeric_address(fd: int) -> str:
     finally:
         listener.close()
     return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
-
-
-def _environment() -> dict[str, str]:
-    """What `envi` tells."""
-    return {
-        "host.name": socket.gethostname(),
-        "python.version": platform.python_version(),
-        "zmq.version": zmq.zmq_version(),
-        "os.name": platform.system(),
-        "os.arch": platform.machine(),
-        "os.version": platform.release(),
-        "user.dir": os.getcwd(),
-        "python.path": sys.executable,
-    }

@@ -231,6 +231,12 @@ class Peer:
             return ()
         return tuple(other for other, progress in self._leader.progress.items() if progress.is_behind)
 
+    def streaming(self) -> tuple[int, ...]:
+        """The peers that the leader sends ahead to, since their logs are known to be like its own."""
+        if self._leader is None:
+            return ()
+        return tuple(other for other, progress in self._leader.progress.items() if not progress.is_probing)
+
     # What the caller brings.
 
     def tick(self) -> None:

@@ -80,6 +80,10 @@ class ExpiryTable:
             self._next_bucket += 1
         return expired
 
+    def deadlines(self) -> dict[int, list[int]]:
+        """The sessions by the time in which they expire if nothing more is heard of them."""
+        return {bucket * self._bucket_ms: list(ids) for bucket, ids in sorted(self._buckets.items())}
+
     def _bucket_after(self, deadline_ms: int) -> int:
         return deadline_ms // self._bucket_ms + 1
 

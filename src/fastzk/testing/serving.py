@@ -102,7 +102,7 @@ class History:
             outcome = self.model.apply(entry, zxid, TIME_MS)
             if outcome.err is not None:
                 self.results[zxid] = (entry.session_id, entry.cxid, outcome)
-                self.changes += [(zxid, event, path) for event, path in outcome.changes]
+                self.changes += [(zxid, event, path) for event, path, _ in outcome.changes]
             self._keep(zxid)
             self.applied_zxid = zxid
 
@@ -122,6 +122,7 @@ class Node:
         self.region = bytearray(1 << 20)
         arena = Arena.create(self.region)
         format_tree(arena)
+        self.machine_arena = arena
         self.machine = Machine(arena, NODE_ID)
         self.history = History(paths)
         self.proposed: list[tuple[int, bytes]] = []  # (count, entries) that are in no block yet

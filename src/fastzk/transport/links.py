@@ -38,6 +38,7 @@ MAGIC = 0x7A66
 VERSION = 2
 # So long must a node be silent before one with another data directory may take its number (a machine was replaced).
 SUCCESSION_S = 10.0
+HEARD_S = 2.0
 
 logger = logging.getLogger("fastzk.links")
 
@@ -156,6 +157,11 @@ class Links:
         holes = list(self._holes)
         self._holes.clear()
         return holes
+
+    def heard(self) -> list[int]:
+        """Nodes that have said something in the last HEARD_S: they say that they are there each second."""
+        now_s = time.monotonic()
+        return [peer for peer, inbound in self._inbound.items() if inbound.uid and now_s - inbound.heard_s < HEARD_S]
 
     def close(self) -> None:
         """Closes every socket; nothing more can be sent or received."""

@@ -1,0 +1,52 @@
+"""What an ensemble is made of, in ZooKeeper's own words: the text of /zookeeper/config, and what the word conf tells.
+
+    server.1=127.0.0.1:2881:2881:participant;127.0.0.1:2181        id = host : port : election port : role ; clients' host : port
+    server.2=127.0.0.1:2882:2882:participant                       node 2 has not said yet where its clients go
+    version=0                                                      of the membership, in hex; no line feed behind it
+
+Curator's EnsembleTracker, zkCli's `config` and others read this.  A node has one port for all that nodes say to each other, so it
+stands for both.  Rule: values in, text out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fastzk.config import Address, NodeConfig
+
+
+def membership_text(config: NodeConfig, clients: Mapping[int, Address]) -> str:
+    """The text of /zookeeper/config; `clients` are the addresses where nodes serve ZooKeeper's protocol, as far as known.
+
+    Empty for a node that stands alone, as with ZooKeeper."""
+    if not config.peers:
+        return ""
+    known = {**clients, config.node_id: config.zk}
+    lines = []
+    for node_id, address in sorted(config.peers.items()):
+        where = f";{known[node_id]}" if node_id in known else ""
+        host = f"[{address.host}]" if ":" in address.host else address.host
+        lines.append(f"server.{node_id}={host}:{address.port}:{address.port}:participant{where}\n")
+    return "".join(lines) + "version=0"
+
+
+def config_lines(config: NodeConfig) -> list[tuple[str, object]]:
+    """What `conf` tells, in ZooKeeper's order.  Sizes of directories are added where it is told."""
+    directory = config.data_dir.resolve()
+    lines: list[tuple[str, object]] = [
+        ("clientPort", config.zk.port),
+        ("secureClientPort", config.tls.address.port if config.tls else -1),
+        ("dataDir", directory),
+        ("dataLogDir", directory / "log"),
+        ("tickTime", config.tick_time_ms),
+        ("maxClientCnxns", config.connections_per_address_max),
+        ("minSessionTimeout", config.session_timeout_ms_min),
+        ("maxSessionTimeout", config.session_timeout_ms_max),
+        ("clientPortListenBacklog", -1),
+        ("serverId", config.node_id if config.peers else 0),
+    ]
+    if config.peers:
+        port = config.peers[config.node_id].port
+        # Limits in ticks, which have no counterpart here, are those of ZooKeeper's sample configuration.
+        lines += [("initLimit", 10), ("syncLimit", 5), ("electionAlg", 3), ("electionPort", port), ("quorumPort", port)]
+        lines += [("peerType", 0)]
+    return lines
