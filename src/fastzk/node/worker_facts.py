@@ -10,7 +10,7 @@ import resource
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ class WorkerFacts:
         voter_count: int,
         role: Callable[[], int],
         is_read_only: Callable[[], bool],
-        peer_of: Callable[[dict[str, Any]], tuple[str, int] | None],
+        peer_of: Callable[[Mapping[str, Any]], tuple[str, int] | None],
     ) -> None:
         self._server = server
         self._arena = arena
