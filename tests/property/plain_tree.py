@@ -54,6 +54,7 @@ class PlainTree:
     def __init__(self) -> None:
         system = dict.fromkeys((b"/", b"/zookeeper", b"/zookeeper/quota"), OPEN_ACL) | {b"/zookeeper/config": READ_ACL}
         self.znodes = {path: PlainZnode(b"", acl, 0, 0, 0, 0, 0) for path, acl in system.items()}
+        self.znodes[b"/zookeeper/config"].aversion = -1
         self.sessions: dict[int, PlainSession] = {}
 
     def children(self, path: bytes) -> set[bytes]:

@@ -48,6 +48,8 @@ from fastzk._core.tree cimport (
     tree_data,
     tree_delete,
     tree_find,
+    tree_judge_delete,
+    tree_parent,
     tree_see,
     tree_set_data,
     tree_stat,
@@ -176,7 +178,7 @@ cdef class Writer:
         cdef uint32_t i
         for path in (b"/t", b"/t/l", b"/t/r", b"/t/e", b"/t/f"):
             self.begin()
-            self.create(path, <uint32_t>len(path), NULL, 0, 0, 0)
+            self.create(path, <uint32_t>len(path), NULL, 0, 0)
             self.end()
         self.begin()
         for i in range(<uint32_t>PAIRS):
@@ -218,21 +220,30 @@ cdef class Writer:
     cdef void end(self) noexcept nogil:
         arena_write_end(self.a, self.zxid, self.zxid * 2, self.zxid * 3 + 1)
 
-    cdef void create(self, const char *path, uint32_t size, const char *data, uint32_t data_size, int32_t flags,
+    cdef void create(self, const char *path, uint32_t size, const char *data, uint32_t data_size,
                      uint64_t owner) noexcept nogil:
-        cdef char made[PATH_ROOM + 16]
-        cdef uint32_t made_size
+        cdef ref_t ref
         cdef ref_t acl = acl_intern(self.a, self.vector, 27)
-        cdef int err = tree_create(self.a, path, size, data, data_size, acl, flags, owner, self.zxid,
-                                   <long long>(self.zxid * 3 + 1), made, &made_size)
+        cdef int err = tree_create(self.a, tree_parent(self.a, path, size), path, size, data, data_size, acl, owner,
+                                   self.zxid, <long long>(self.zxid * 3 + 1), &ref)
         FZ_ASSERT(err == 0)
+
+    cdef void set_data(self, const char *path, uint32_t size, const char *data, uint32_t data_size) noexcept nogil:
+        cdef int err = tree_set_data(self.a, tree_find(self.a, path, size), data, data_size, self.zxid,
+                                     <long long>(self.zxid * 3 + 1))
+        FZ_ASSERT(err == 0)
+
+    cdef void delete(self, const char *path, uint32_t size) noexcept nogil:
+        cdef ref_t ref = tree_find(self.a, path, size)
+        FZ_ASSERT(ref != 0 and tree_judge_delete(self.a, ref, -1) == 0)
+        tree_delete(self.a, ref, self.zxid)
 
     cdef void create_pair(self, uint32_t i, uint8_t side) noexcept nogil:
         cdef char path[PATH_ROOM]
         cdef uint32_t size = write_path(path, c"r" if side else c"l", i)
         cdef uint32_t data_size = self.some_size()
         fill_data(self.data, data_size, data_seed(path, size, 0, data_size))
-        self.create(path, size, self.data, data_size, 0, 0)
+        self.create(path, size, self.data, data_size, 0)
         self.sides[i] = side
         self.sums[side] += hash_bytes(path + 5, size - 5, 1)
 
@@ -244,32 +255,25 @@ cdef class Writer:
 
     cdef void set_sums(self) noexcept nogil:
         cdef char data[8]
-        cdef int err
         store_be64(data, self.sums[0])
-        err = tree_set_data(self.a, b"/t/l", 4, data, 8, -1, self.zxid, <long long>(self.zxid * 3 + 1))
-        FZ_ASSERT(err == 0)
+        self.set_data(b"/t/l", 4, data, 8)
         store_be64(data, self.sums[1])
-        err = tree_set_data(self.a, b"/t/r", 4, data, 8, -1, self.zxid, <long long>(self.zxid * 3 + 1))
-        FZ_ASSERT(err == 0)
+        self.set_data(b"/t/r", 4, data, 8)
 
     cdef void change_pair(self, uint32_t i) noexcept nogil:
         cdef char path[PATH_ROOM]
         cdef uint32_t size = write_path(path, c"r" if self.sides[i] else c"l", i)
         cdef uint32_t data_size = self.some_size()
         cdef const znode_t *znode = tree_see(self.a, tree_find(self.a, path, size))
-        cdef int err
         FZ_ASSERT(znode != NULL)
         fill_data(self.data, data_size, data_seed(path, size, znode.version + 1, data_size))
-        err = tree_set_data(self.a, path, size, self.data, data_size, znode.version, self.zxid,
-                            <long long>(self.zxid * 3 + 1))
-        FZ_ASSERT(err == 0)
+        self.set_data(path, size, self.data, data_size)
 
     cdef void move_pair(self, uint32_t i) noexcept nogil:
         cdef char path[PATH_ROOM]
         cdef uint8_t side = self.sides[i]
         cdef uint32_t size = write_path(path, c"r" if side else c"l", i)
-        cdef int err = tree_delete(self.a, path, size, -1, self.zxid)
-        FZ_ASSERT(err == 0)
+        self.delete(path, size)
         self.sums[side] -= hash_bytes(path + 5, size - 5, 1)
         self.create_pair(i, 1 - side)
         self.set_sums()
@@ -281,12 +285,10 @@ cdef class Writer:
         cdef uint32_t size
         cdef uint32_t j
         cdef ref_t ref
-        cdef int err
         if self.is_open[k]:
             for j in range(<uint32_t>EPHEMERALS):
                 size = write_path(path, c"e", k * EPHEMERALS + j)
-                err = tree_delete(self.a, path, size, -1, self.zxid)
-                FZ_ASSERT(err == 0)
+                self.delete(path, size)
             session_remove(self.a, session_find(self.a, session_id))
         else:
             memset(password, <int>k, sizeof(password))
@@ -294,12 +296,12 @@ cdef class Writer:
             FZ_ASSERT(ref != 0)
             for j in range(<uint32_t>EPHEMERALS):
                 size = write_path(path, c"e", k * EPHEMERALS + j)
-                self.create(path, size, NULL, 0, 1, session_id)
+                self.create(path, size, NULL, 0, session_id)
         self.is_open[k] = not self.is_open[k]
 
     cdef void add_filler(self) noexcept nogil:
         cdef char path[PATH_ROOM]
-        self.create(path, write_path(path, c"f", self.fillers), NULL, 0, 0, 0)
+        self.create(path, write_path(path, c"f", self.fillers), NULL, 0, 0)
         self.fillers += 1
 
 

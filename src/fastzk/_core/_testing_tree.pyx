@@ -45,6 +45,9 @@ from fastzk._core.tree cimport (
     tree_delete,
     tree_ephemerals,
     tree_find,
+    tree_judge_create,
+    tree_judge_delete,
+    tree_parent,
     tree_see,
     tree_set_acl,
     tree_set_data,
@@ -106,18 +109,29 @@ def read_valid(Arena arena, uint64_t sequence) -> bool:
 
 def create(Arena arena, bytes path, data, bytes vector, int32_t flags, uint64_t owner, uint64_t zxid,
            uint64_t time_ms) -> tuple[int, bytes | None]:
-    """(error, the path made); data may be None."""
+    """(error, the path made); data may be None.  Flags: ephemeral 1, sequential 2; owner counts with the first only."""
     cdef arena_t *a = &arena.arena
     cdef bytes made = bytes(len(path) + 11)
     cdef uint32_t made_size = 0
     cdef bytes content = b"" if data is None else data
     cdef uint32_t size = NULL_DATA if data is None else <uint32_t>len(content)
-    cdef int err = -1
+    cdef int err = 0
+    cdef ref_t ref
     cdef ref_t acl
+    cdef ref_t parent
+    if b"/" not in path:
+        return -8, None                          # whoever creates has looked for it
+    parent = tree_parent(a, path, <uint32_t>len(path))
+    if parent == 0:
+        return -101, None
+    err = tree_judge_create(a, parent, path, <uint32_t>len(path), size, (flags & 2) != 0, made, &made_size)
+    if err:
+        return err, None
     arena_write_begin(a)
     acl = acl_intern(a, vector, <uint32_t>len(vector))
+    err = -1
     if acl:
-        err = tree_create(a, path, <uint32_t>len(path), content, size, acl, flags, owner, zxid, time_ms, made, &made_size)
+        err = tree_create(a, parent, made, made_size, content, size, acl, owner if flags & 1 else 0, zxid, time_ms, &ref)
         if err:
             acl_release(a, acl)
     arena_write_end(a, zxid, 0, time_ms)
@@ -126,9 +140,12 @@ def create(Arena arena, bytes path, data, bytes vector, int32_t flags, uint64_t 
 
 def delete(Arena arena, bytes path, int32_t version, uint64_t zxid) -> int:
     cdef arena_t *a = &arena.arena
-    arena_write_begin(a)
-    err = tree_delete(a, path, <uint32_t>len(path), version, zxid)
-    arena_write_end(a, zxid, 0, 0)
+    cdef ref_t ref = tree_find(a, path, <uint32_t>len(path))
+    err = tree_judge_delete(a, ref, version) if ref else -101
+    if err == 0:
+        arena_write_begin(a)
+        tree_delete(a, ref, zxid)
+        arena_write_end(a, zxid, 0, 0)
     return err
 
 
@@ -136,24 +153,31 @@ def set_data(Arena arena, bytes path, data, int32_t version, uint64_t zxid, uint
     cdef arena_t *a = &arena.arena
     cdef bytes content = b"" if data is None else data
     cdef uint32_t size = NULL_DATA if data is None else <uint32_t>len(content)
+    cdef ref_t ref = tree_find(a, path, <uint32_t>len(path))
+    if ref == 0:
+        return -101
+    if version != -1 and version != tree_see(a, ref).version:
+        return -103
     arena_write_begin(a)
-    err = tree_set_data(a, path, <uint32_t>len(path), content, size, version, zxid, time_ms)
+    err = tree_set_data(a, ref, content, size, zxid, time_ms)
     arena_write_end(a, zxid, 0, time_ms)
     return err
 
 
 def set_acl(Arena arena, bytes path, bytes vector, int32_t version, uint64_t zxid) -> int:
     cdef arena_t *a = &arena.arena
-    cdef int err = -1
     cdef ref_t acl
+    cdef ref_t ref = tree_find(a, path, <uint32_t>len(path))
+    if ref == 0:
+        return -101
+    if version != -1 and version != tree_see(a, ref).aversion:
+        return -103
     arena_write_begin(a)
     acl = acl_intern(a, vector, <uint32_t>len(vector))
     if acl:
-        err = tree_set_acl(a, path, <uint32_t>len(path), acl, version)
-        if err:
-            acl_release(a, acl)
+        tree_set_acl(a, ref, acl)
     arena_write_end(a, zxid, 0, 0)
-    return err
+    return 0 if acl else -1
 
 
 def set_counters(Arena arena, bytes path, int32_t version, int32_t cversion) -> None:
@@ -269,16 +293,15 @@ def close_session(Arena arena, uint64_t session_id, uint64_t zxid) -> int:
     cdef arena_t *a = &arena.arena
     cdef ref_t ref = session_find(a, session_id)
     cdef const session_t *session
-    cdef const znode_t *znode
     cdef int count = 0
     if ref == 0:
         return -1
     arena_write_begin(a)
     session = <const session_t *>arena_see(a, ref, sizeof(session_t))
     while session.first_ephemeral:
-        znode = tree_see(a, session.first_ephemeral)
-        if tree_delete(a, znode.path, znode.path_size, -1, zxid) != 0:
+        if tree_judge_delete(a, session.first_ephemeral, -1) != 0:
             raise AssertionError("an ephemeral could not be deleted")
+        tree_delete(a, session.first_ephemeral, zxid)
         count += 1
     session_remove(a, ref)
     arena_write_end(a, zxid, 0, 0)

@@ -5,7 +5,7 @@ Deterministic: the same blocks give the same arena and results on every node, fa
 from fastzk._core.arena cimport Arena, arena_t
 from fastzk._core.items cimport outbox_t
 from fastzk._core.layout cimport buffer_t, entry_t, ref_t
-from fastzk._core.writes cimport moment_t, scratch_t
+from fastzk._core.operation cimport moment_t, scratch_t
 from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t
 
 

@@ -14,15 +14,15 @@ Rule: CHANGE items of an entry stand before its RESULT, and ITEM_SESSION after i
 Rule: a session's end removes its ephemerals in the same zxid (Z9).
 Python runs once per block; entries are applied without the GIL."""
 
-from fastzk._core.arena cimport arena_change, arena_see, arena_write_begin, arena_write_end
+from fastzk._core.arena cimport arena_change, arena_see, arena_use_reserve, arena_write_begin, arena_write_end
 from fastzk._core.blocks cimport entries_walk, entry_see
+from fastzk._core.changes cimport change_delete
 from fastzk._core.codes cimport (
     ERR_MARSHALLING,
     ERR_OK,
     ERR_SESSION_EXPIRED,
     ERR_SESSION_MOVED,
     ERR_SYSTEM,
-    EVENT_DELETED,
 )
 from fastzk._core.items cimport (
     WORKERS_MAX,
@@ -40,8 +40,10 @@ from fastzk._core.layout cimport (
     ITEM_RESULT,
     OP_ATTACH_SESSION,
     OP_CLOSE_SESSION,
+    OP_CONFIG,
     OP_CREATE_SESSION,
     OP_EPOCH,
+    OP_REAP,
     arena_header_t,
     block_t,
     buffer_append,
@@ -52,21 +54,25 @@ from fastzk._core.layout cimport (
     load_be32,
     result_t,
     session_t,
-    znode_t,
 )
 from fastzk._core.reads cimport READ_LOST, is_read, read_answer, read_decode, read_t
 from fastzk._core.results cimport results_begin, results_body, results_end, results_find, results_keep
-from fastzk._core.session_table cimport session_identify
-from fastzk._core.tree cimport session_create, session_find, session_remove, tree_delete, tree_see
-from fastzk._core.writes cimport MADE_SIZE_MAX, announce, write_apply
+from fastzk._core.session_table cimport identities_are_valid, session_identify
+from fastzk._core.tree cimport session_create, session_find, session_remove
+from fastzk._core.upkeep cimport config_apply, reap_apply
+from fastzk._core.writes cimport write_apply
 from libc.stdint cimport uint8_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
+
+from fastzk._core import upkeep
 
 
 cdef enum:
     REMEMBER = 1                # cxid of a create or attach whose session's results are to be remembered
     SESSION_BODY_MIN = 20       # int timeout_ms, then the password; identities may follow
     PASSWORD_SIZE = 16
+    RESERVE_PART = 64           # of the arena, one part is kept back for what must not fail: closing, deleting, coming in
+    REAPABLE_MAX = 256          # paths that one look finds
 
 cdef tuple CHANGE_KINDS = ("created", "attached", "closed")
 
@@ -79,6 +85,7 @@ cdef class Machine:
         memset(&self.session_changes, 0, sizeof(self.session_changes))
         memset(&self.scratch, 0, sizeof(self.scratch))
         self.out.node_id = node_id
+        arena.arena.reserve = arena.arena.capacity // RESERVE_PART
 
     def __dealloc__(self):
         cdef int i
@@ -87,6 +94,7 @@ cdef class Machine:
         buffer_free(&self.session_changes)
         buffer_free(&self.out.elsewhere)
         buffer_free(&self.scratch.acl)
+        buffer_free(&self.scratch.body)
 
     def add_worker(self, uint16_t worker) -> None:
         """From now on this worker is told what happens.  Raises ValueError when it is known, or there are too many."""
@@ -167,6 +175,10 @@ cdef class Machine:
             return self.apply_create_session(a, entry, now)
         if entry.op == OP_ATTACH_SESSION:
             return self.apply_attach_session(a, entry, now)
+        if entry.op == OP_REAP:
+            return reap_apply(a, &self.out, entry, now)
+        if entry.op == OP_CONFIG:
+            return config_apply(a, &self.out, entry, now)
         ref = session_find(a, entry.session_id)
         if ref == 0:
             return self.pass_by(a, entry, now, ENTRY_IGNORED if is_expiry else ERR_SESSION_EXPIRED)
@@ -228,13 +240,14 @@ cdef class Machine:
         cdef uint32_t timeout_ms
         cdef const char *password
         cdef ref_t ref
-        if entry.body_size < SESSION_BODY_MIN:
+        if not is_session_body(entry):
             return self.pass_by(a, entry, now, ERR_MARSHALLING)
         if session_find(a, entry.session_id):
             return self.pass_by(a, entry, now, ENTRY_IGNORED)
         timeout_ms = load_be32(entry.body)
         password = entry.body + 4
         arena_write_begin(a)
+        arena_use_reserve(a)
         ref = session_create(a, entry.session_id, timeout_ms, <const uint8_t *>password, now.zxid, entry.serial)
         if ref and not session_identify(a, ref, entry.body + SESSION_BODY_MIN, entry.body_size - SESSION_BODY_MIN):
             session_remove(a, ref)
@@ -255,7 +268,7 @@ cdef class Machine:
         cdef session_t *changed
         cdef uint32_t timeout_ms
         cdef ref_t ref
-        if entry.body_size < SESSION_BODY_MIN:
+        if not is_session_body(entry):
             return self.pass_by(a, entry, now, ERR_MARSHALLING)
         ref = session_find(a, entry.session_id)
         if ref == 0:
@@ -267,6 +280,7 @@ cdef class Machine:
             return self.pass_by(a, entry, now, ENTRY_IGNORED)
         timeout_ms = load_be32(entry.body)
         arena_write_begin(a)
+        arena_use_reserve(a)
         if entry.cxid != REMEMBER:
             results_end(a, ref)                     # its next requests count from 1 again
         if (not session_identify(a, ref, entry.body + SESSION_BODY_MIN, entry.body_size - SESSION_BODY_MIN)
@@ -288,19 +302,10 @@ cdef class Machine:
     cdef int apply_close_session(self, arena_t *a, ref_t ref, const entry_t *entry,
                                  const moment_t *now) noexcept nogil:
         cdef const session_t *session = see_session(a, ref)
-        cdef const znode_t *znode
-        cdef uint32_t path_size
-        cdef int err
         arena_write_begin(a)
+        arena_use_reserve(a)
         while session.first_ephemeral != 0:
-            znode = tree_see(a, session.first_ephemeral)
-            FZ_ASSERT(znode is not NULL)
-            path_size = znode.path_size
-            FZ_ASSERT(path_size <= MADE_SIZE_MAX)
-            memcpy(self.scratch.made, znode.path, path_size)    # the znode is about to go
-            err = tree_delete(a, self.scratch.made, path_size, -1, now.zxid)
-            FZ_ASSERT(err == ERR_OK)
-            announce(&self.out, EVENT_DELETED, now, self.scratch.made, path_size)
+            change_delete(a, &self.out, now, session.first_ephemeral)
         session_remove(a, ref)
         arena_write_end(a, now.zxid, now.index, now.time_ms)
         self.session_changed(SESSION_CLOSED, entry.session_id, entry.attach_zxid, 0)
@@ -400,6 +405,18 @@ cdef class Machine:
             ref = session.next
         return found
 
+    def find_reapable(self, uint64_t cursor, uint64_t buckets, int64_t now_ms) -> tuple:
+        """Looks through so many buckets of the index, from `cursor` on, for containers and TTL znodes whose time is over.
+
+        Gives the next cursor, 0 when all has been seen, and at most about 256 paths to propose a reap for.
+        """
+        return upkeep.find_reapable(self.arena, cursor, buckets, now_ms, REAPABLE_MAX)
+
+    @property
+    def soft_breaches(self) -> int:
+        """Writes that went beyond a quota that only warns, since this process began."""
+        return self.scratch.soft_breaches
+
     @property
     def node_id(self) -> int:
         return self.out.node_id
@@ -443,6 +460,13 @@ cdef inline const session_t *see_session(arena_t *a, ref_t ref) noexcept nogil:
     cdef const session_t *session = <const session_t *>arena_see(a, ref, sizeof(session_t))
     FZ_ASSERT(session is not NULL)
     return session
+
+
+cdef bint is_session_body(const entry_t *entry) noexcept nogil:
+    """Timeout and password; behind them the connection's identities or nothing."""
+    return entry.body_size == SESSION_BODY_MIN or (
+        entry.body_size > SESSION_BODY_MIN
+        and identities_are_valid(entry.body + SESSION_BODY_MIN, entry.body_size - SESSION_BODY_MIN))
 
 
 cdef bint is_password(const char *kept, const char *given) noexcept nogil:

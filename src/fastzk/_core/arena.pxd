@@ -8,10 +8,11 @@ Reading (a worker):
 Rule: between begin and valid nothing that was read is trusted: every ref goes through arena_see(), every loop is bounded,
 and every size is taken by peek and checked before it is copied by (Z8).
 Writing (the engine): arena_write_begin(a); change blocks through arena_change(); arena_write_end(a, zxid, index, time_ms).
-Rule: a block is changed only through the pointer that arena_change() returned in the same write: it is the write barrier."""
+Rule: a block is changed only through the pointer that arena_change() returned in the same write, and only in the bytes it
+was asked for: it is the write barrier, and what snapshots and the undoing of a write go by."""
 
 from cpython.buffer cimport Py_buffer
-from fastzk._core.layout cimport FZ_ASSERT, FZ_DEBUG, GRANULE, PAGE, arena_header_t, ref_t
+from fastzk._core.layout cimport FZ_ASSERT, FZ_DEBUG, GRANULE, PAGE, arena_header_t, buffer_t, ref_t
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 
@@ -45,10 +46,18 @@ ctypedef struct arena_t:
     uint64_t session_offset
     uint64_t session_buckets
     uint64_t heap_offset
+    uint64_t alloc_end          # bytes: where arena_alloc stops; the capacity, or less while some is kept back
+    uint64_t reserve            # bytes kept back for what must not fail: closing, deleting, coming in
+    # What the barrier keeps before it lets a change pass: pages for a snapshot, bytes for undoing the write.
+    uint64_t kept_below         # bytes: changes at or above need not be kept; 0 while nothing is
     # Copy-on-write for snapshots; none is being taken while saved_pages is NULL.
     char **saved_pages          # of each page below pinned_used: its copy as of the pin, or NULL when not yet changed
     uint64_t pinned_used        # bytes; `used` at the pin, up to the end of its page: pages above are not part of it
     uint64_t saved_count
+    # The write that may be undone; none is while undo_used is 0.
+    uint64_t undo_used          # bytes; `used` when it began: what lies above was nothing then
+    arena_header_t undo_header  # the header as it was
+    buffer_t undo_log           # old bytes, uint64 offset, uint64 size; once more from the last to the first
 
 
 cdef class Arena:
@@ -108,11 +117,11 @@ cdef void arena_write_end(arena_t *a, uint64_t zxid, uint64_t index, uint64_t ti
 
 
 cdef inline void arena_barrier(arena_t *a, uint64_t offset, uint64_t size) noexcept nogil:
-    """To be called before [offset, offset + size) is written to: keeps the pages that a snapshot still needs."""
+    """To be called before [offset, offset + size) is written to: keeps what a snapshot or an undoing still needs."""
     if FZ_DEBUG:
         FZ_ASSERT(a.is_writer and a.header.sequence & 1)
-    if a.saved_pages != NULL and offset < a.pinned_used:
-        arena_save(a, offset, size)
+    if offset < a.kept_below:
+        arena_keep(a, offset, size)
 
 
 cdef inline void *arena_change(arena_t *a, ref_t ref, uint64_t size) noexcept nogil:
@@ -139,6 +148,15 @@ cdef inline ref_t *arena_change_session_bucket(arena_t *a, uint64_t bucket) noex
     return <ref_t *>(a.base + a.session_offset) + bucket
 
 
+# From now on arena_alloc keeps the reserve back, or may use it too.
+cdef inline void arena_keep_reserve(arena_t *a) noexcept nogil:
+    a.alloc_end = a.capacity - a.reserve
+
+
+cdef inline void arena_use_reserve(arena_t *a) noexcept nogil:
+    a.alloc_end = a.capacity
+
+
 # A block of at least `size` bytes (0 when the arena is full); giving one back with the size it was asked for; the bytes a
 # block of that size really takes (0: no block is that large).
 cdef ref_t arena_alloc(arena_t *a, uint64_t size) noexcept nogil
@@ -149,5 +167,11 @@ cdef uint64_t arena_block_size(uint64_t size) noexcept nogil
 cdef int arena_pin(arena_t *a) except -1
 cdef void arena_unpin(arena_t *a) noexcept
 cdef const char *arena_pinned_page(arena_t *a, uint64_t page) noexcept nogil
-# Copies the pages that [offset, offset + size) touches and that are not copied yet.  Only arena_barrier calls it.
-cdef void arena_save(arena_t *a, uint64_t offset, uint64_t size) noexcept nogil
+# Only arena_barrier calls it.
+cdef void arena_keep(arena_t *a, uint64_t offset, uint64_t size) noexcept nogil
+
+# Undoing (between arena_write_begin and arena_write_end): from undo_begin on what is changed can be had back.  undo_end
+# lets it stand; undo_back puts every byte below `used` back to what it was, the free lists and the digest with them.
+cdef void arena_undo_begin(arena_t *a) noexcept nogil
+cdef void arena_undo_end(arena_t *a) noexcept nogil
+cdef void arena_undo_back(arena_t *a) noexcept nogil

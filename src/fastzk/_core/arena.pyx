@@ -1,9 +1,10 @@
-"""The arena: formatting and opening a region, the allocator, the sequence lock's writer side, pages kept for a snapshot.
+"""The arena: formatting and opening a region, the allocator, the sequence lock's writer side, what is kept
+for a snapshot and for undoing a write.
 
     0          header_t                  one page
     PAGE       buckets of the path index a power of two of refs, about 1/32 of the region; used up to 2^level + split
                buckets of the sessions   a power of two of refs
-    heap       blocks                    from heap_offset up to `used`; nothing above was ever written to
+    heap       blocks                    from heap_offset up to `used`; nothing above is looked at
 
 Rules: only what is used is ever touched, so a region may be a large sparse reservation; the header, the buckets and each
 block are written to only behind arena_barrier().
@@ -11,9 +12,11 @@ block are written to only behind arena_barrier().
 The allocator has no block headers: who frees a block says the size it asked for.  A size belongs to a class: 16 to 512
 bytes in steps of 16, then four steps to each doubling up to 4 MiB, then powers of two up to 2 GiB.  A block comes from its
 class's free list, last in first out, threaded through the blocks' first four bytes, else from the top of the heap.
-Blocks are neither split nor joined.  docs/internals/arena.md tells why all this is so."""
+Blocks are neither split nor joined.
 
-cimport cython
+Undoing goes by bytes: the barrier appends what is about to be overwritten to a log, and arena_undo_back copies it back from
+the last to the first.  So it needs no inverse of any operation, and leaves no trace, in the free lists neither.  docs/internals/arena.md tells why all this is so."""
+
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
@@ -26,6 +29,9 @@ from fastzk._core.layout cimport (
     PAGE,
     SIZE_CLASSES,
     arena_header_t,
+    buffer_append,
+    buffer_clear,
+    buffer_free,
     ref_t,
 )
 from libc.stdint cimport uint32_t, uint64_t
@@ -40,6 +46,7 @@ cdef enum:
     MEDIUM_CLASSES = 52
     LARGE_BITS = 31             # doublings up to 2^31
     INDEX_LEVEL_FIRST = 3       # a new index has 2^3 buckets
+    UNDO_KEPT_MAX = 1 << 20     # bytes of the undo log that are kept for the next write
 
 cdef uint64_t REGION_BYTES_MIN = 65536
 cdef uint64_t REGION_BYTES_MAX = <uint64_t>1 << 36       # a ref is 32 bits of granules
@@ -58,6 +65,7 @@ cdef class Arena:
 
     def __dealloc__(self):
         arena_unpin(&self.arena)
+        buffer_free(&self.arena.undo_log)
         if self._is_open:
             PyBuffer_Release(&self._view)
 
@@ -134,6 +142,7 @@ cdef class Arena:
         a.session_offset = header.session_offset
         a.session_buckets = header.session_buckets
         a.heap_offset = header.heap_offset
+        a.alloc_end = header.capacity
         if a.capacity > <uint64_t>self._view.len or a.capacity > REGION_BYTES_MAX or a.capacity % PAGE:
             raise ValueError(f"the arena's capacity of {a.capacity} bytes does not fit its region of {self._view.len}")
         if not self._is_laid_out():
@@ -260,6 +269,7 @@ cdef void arena_write_begin(arena_t *a) noexcept nogil:
     cdef uint64_t sequence = a.header.sequence
     FZ_ASSERT(a.is_writer)
     FZ_ASSERT(not sequence & 1)
+    arena_keep_reserve(a)
     if a.saved_pages != NULL:
         arena_save(a, 0, PAGE)
     poke64(&a.header.sequence, sequence + 1)
@@ -320,7 +330,7 @@ cdef ref_t arena_alloc(arena_t *a, uint64_t size) noexcept nogil:
         header.free_blocks[number] = (<ref_t *>(a.base + offset))[0]
         return ref
     offset = header.used
-    if size > a.capacity - offset:
+    if offset + size > a.alloc_end:
         return 0
     header.used = offset + size
     return <ref_t>(offset // GRANULE)
@@ -349,6 +359,7 @@ cdef int arena_pin(arena_t *a) except -1:
     a.saved_pages = <char **>calloc(a.pinned_used // PAGE, sizeof(char *))
     if a.saved_pages == NULL:
         raise MemoryError("no memory for the table of pinned pages")
+    a.kept_below = a.pinned_used
     return 0
 
 
@@ -363,6 +374,7 @@ cdef void arena_unpin(arena_t *a) noexcept:
     a.saved_pages = NULL
     a.pinned_used = 0
     a.saved_count = 0
+    a.kept_below = a.undo_used
 
 
 cdef const char *arena_pinned_page(arena_t *a, uint64_t page) noexcept nogil:
@@ -372,7 +384,18 @@ cdef const char *arena_pinned_page(arena_t *a, uint64_t page) noexcept nogil:
     return a.saved_pages[page] if a.saved_pages[page] != NULL else a.base + page * PAGE
 
 
+cdef void arena_keep(arena_t *a, uint64_t offset, uint64_t size) noexcept nogil:
+    if a.saved_pages != NULL and offset < a.pinned_used:
+        arena_save(a, offset, size)
+    if PAGE <= offset < a.undo_used:             # the header is kept as a whole
+        size = min(size, a.undo_used - offset)
+        buffer_append(&a.undo_log, a.base + offset, size)
+        buffer_append(&a.undo_log, &offset, sizeof(offset))
+        buffer_append(&a.undo_log, &size, sizeof(size))
+
+
 cdef void arena_save(arena_t *a, uint64_t offset, uint64_t size) noexcept nogil:
+    """Copies the pages that [offset, offset + size) touches and that are not copied yet."""
     cdef uint64_t page = offset // PAGE
     cdef uint64_t end = page_up(min(offset + size, a.pinned_used)) // PAGE
     while page < end:
@@ -382,3 +405,33 @@ cdef void arena_save(arena_t *a, uint64_t offset, uint64_t size) noexcept nogil:
             memcpy(a.saved_pages[page], a.base + page * PAGE, PAGE)
             a.saved_count += 1
         page += 1
+
+
+cdef void arena_undo_begin(arena_t *a) noexcept nogil:
+    FZ_ASSERT(a.header.sequence & 1 and a.undo_used == 0)
+    memcpy(&a.undo_header, a.header, sizeof(arena_header_t))
+    a.undo_used = a.header.used
+    a.kept_below = max(a.undo_used, a.pinned_used)
+
+
+cdef void arena_undo_end(arena_t *a) noexcept nogil:
+    FZ_ASSERT(a.undo_used != 0)
+    a.undo_used = 0
+    a.kept_below = a.pinned_used
+    if a.undo_log.capacity > UNDO_KEPT_MAX:
+        buffer_free(&a.undo_log)
+    buffer_clear(&a.undo_log)
+
+
+cdef void arena_undo_back(arena_t *a) noexcept nogil:
+    cdef buffer_t *log = &a.undo_log
+    cdef uint64_t offset
+    cdef uint64_t size
+    FZ_ASSERT(a.undo_used != 0)
+    while log.size:
+        memcpy(&size, log.data + log.size - sizeof(size), sizeof(size))
+        memcpy(&offset, log.data + log.size - sizeof(size) - sizeof(offset), sizeof(offset))
+        log.size -= size + sizeof(size) + sizeof(offset)
+        memcpy(a.base + offset, log.data + log.size, size)
+    memcpy(a.header, &a.undo_header, sizeof(arena_header_t))
+    arena_undo_end(a)

@@ -72,7 +72,7 @@ cdef class Credentials(Entrance):
             buffer_append(&c.credential, vector, vector_size)
             buffer_append(&c.credential, reply, size)
             # The ring's limit is not asked: there is one such entry of a connection at a time, and it is small.
-            self.pass_on(c, slot, OP_IDENTIFY, xid, vector, vector_size)
+            self.pass_on(c, slot, OP_IDENTIFY, 0, vector, vector_size)
             c.identify_serial = c.sent_serial
         else:
             buffer_clear(&c.identities)

@@ -26,7 +26,8 @@ cdef class Requests(Credentials):
     cdef bint read(self, connection_t *c, int32_t slot, int32_t op, int32_t xid, const char *body, size_t size) noexcept nogil
     cdef void rewatch(self, connection_t *c, int32_t slot, int32_t xid, const read_t *read, uint64_t zxid, uint64_t handled,
                       const char *verdicts) noexcept nogil
-    cdef void answer_watch(self, connection_t *c, int32_t slot, int32_t op, int32_t xid, const char *body, size_t size) noexcept nogil
+    cdef void answer_watch(self, connection_t *c, int32_t slot, int32_t op, int32_t xid, const char *body,
+                           size_t size) noexcept nogil
     cdef bint write(self, connection_t *c, int32_t slot, int32_t op, int32_t xid, const char *body, size_t size) noexcept nogil
     cdef bint write_local(self, connection_t *c, int32_t slot, int32_t op, int32_t xid, const char *body,
                           size_t size) noexcept nogil

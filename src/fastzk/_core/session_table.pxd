@@ -15,7 +15,9 @@ cdef ref_t session_create(arena_t *a, uint64_t session_id, uint32_t timeout_ms, 
 cdef void session_remove(arena_t *a, ref_t session) noexcept nogil
 # Who speaks for the session now, lent from the arena.  The writer's.
 cdef caller_t session_caller(arena_t *a, ref_t session) noexcept nogil
-# Gives the session other identities (a jute vector of Id; size 0 is none).  False: the arena is full, nothing is changed.
+# True if the bytes are a jute vector of Id {string scheme, string id} without nulls, and nothing behind it.
+cdef bint identities_are_valid(const char *vector, uint32_t size) noexcept nogil
+# Gives the session other identities (a valid vector of Id; size 0 is none).  False: the arena is full, nothing is changed.
 cdef bint session_identify(arena_t *a, ref_t session, const char *vector, uint32_t size) noexcept nogil
 # Makes a znode that is being created the session's newest ephemeral; takes one that is being deleted off its list.
 cdef void session_own(arena_t *a, ref_t session, ref_t ref, znode_t *znode) noexcept nogil

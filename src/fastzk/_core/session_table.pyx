@@ -19,10 +19,11 @@ from fastzk._core.arena cimport (
     peek32,
     peek64,
 )
+from fastzk._core.jute cimport jute_bytes, jute_int, jute_over, jute_t
 from fastzk._core.layout cimport FZ_ASSERT, arena_header_t, mix64, ref_t, session_t, znode_t
-from fastzk._core.znode cimport ZNODE_HEAD, is_session_id
 from fastzk._core.results cimport results_end
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from fastzk._core.znode cimport ZNODE_HEAD, is_session_id
+from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 
@@ -115,6 +116,19 @@ cdef caller_t session_caller(arena_t *a, ref_t ref) noexcept nogil:
         who.identities = acl_see(a, session.identities, &who.size)
         FZ_ASSERT(who.identities is not NULL)
     return who
+
+
+cdef bint identities_are_valid(const char *vector, uint32_t size) noexcept nogil:
+    cdef jute_t r = jute_over(vector, size)
+    cdef int32_t part_size = 0
+    cdef int32_t count = jute_int(&r)
+    cdef int32_t _i
+    if count < 0:
+        return False
+    for _i in range(count):                      # each turn takes 8 bytes or fails: it ends with the vector
+        if jute_bytes(&r, &part_size) is NULL or jute_bytes(&r, &part_size) is NULL:
+            return False
+    return not r.failed and r.at == r.end
 
 
 cdef bint session_identify(arena_t *a, ref_t ref, const char *vector, uint32_t size) noexcept nogil:

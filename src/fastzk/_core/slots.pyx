@@ -551,7 +551,8 @@ cdef class Slots:
                 found.append({
                     "slot": slot, "wire": c.wire, "is_gated": c.is_gated != 0, "is_local": c.is_local != 0,
                     "address": text_of(c.address), "port": c.port, "state": c.state, "session_id": c.session_id,
-                    "timeout_ms": c.timeout_ms, "outstanding": c.sent_serial - c.answered_serial, "received": c.received, "sent": c.replied,
+                    "timeout_ms": c.timeout_ms, "outstanding": c.sent_serial - c.answered_serial,
+                    "received": c.received, "sent": c.replied,
                     "queued": buffer_live(&c.input) + connection_backlog(c), "heard_ms": c.heard_ms, "since_ms": c.since_ms,
                 })
         return found

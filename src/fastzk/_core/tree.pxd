@@ -1,7 +1,7 @@
 """The namespace in the arena: znodes by path, child lists, data; with the ACLs, the sessions and the digest beside it.
 
 Writer functions are called between arena_write_begin and arena_write_end; they return a ZooKeeper error code (0 is OK)
-and change nothing when it is not 0.  They know nothing of permissions: apply.pyx asks first.
+and change nothing when it is not 0.  They know nothing of permissions and versions: who calls them asks first.
 Reader functions follow the reading rule of arena.pxd and may be called by the writer too; they answer NULL/0 for anything
 that does not look right, which the caller's arena_read_valid then explains."""
 
@@ -17,29 +17,35 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 
 cdef enum:
-    FLAG_EPHEMERAL = 1
-    FLAG_SEQUENTIAL = 2
-
     PATH_SIZE_MAX = 65524       # a path and its sequence number are counted in 16 bits
     SEQUENCE_SIZE_MAX = 11      # "-2147483648"
     DATA_SIZE_MAX = 1 << 24     # so that a reader that misread a size copies no more than this in vain
 
 
-# Flags of create: ephemeral 1, sequential 2.  When sequential, ten digits of the parent's child counter are appended to the path.
-# `made` receives the path (room for path_size + 11 bytes), made_size its size; owner is the session's id (looked at only
-# of an ephemeral).  acl is a reference the caller has taken by acl_intern: on 0 the znode has it, else the caller still has.
-# Errors: NoNode (parent), NoChildrenForEphemerals, NodeExists, SessionExpired (no such owner); SystemError (-1) when the
-# arena is full; BadArguments for a path without slash or name, or sizes above the limits.
-cdef int tree_create(arena_t *a, const char *path, uint32_t path_size, const char *data, uint32_t data_size, ref_t acl,
-                     int32_t flags, uint64_t owner, uint64_t zxid, int64_t time_ms, char *made, uint32_t *made_size) noexcept nogil
-# Errors: NoNode, BadVersion, NotEmpty; BadArguments for the root.  version -1 is any.  path may be the znode's own.
-cdef int tree_delete(arena_t *a, const char *path, uint32_t path_size, int32_t version, uint64_t zxid) noexcept nogil
-# Errors: NoNode, BadVersion; -1 when the arena is full.  data_size may be NULL_DATA.
-cdef int tree_set_data(arena_t *a, const char *path, uint32_t path_size, const char *data, uint32_t data_size,
-                       int32_t version, uint64_t zxid, int64_t time_ms) noexcept nogil
-# Gives a znode another ACL and a higher aversion; takes over the caller's reference on 0.
-# Errors: NoNode, BadVersion (`version` is the aversion).
-cdef int tree_set_acl(arena_t *a, const char *path, uint32_t path_size, ref_t acl, int32_t version) noexcept nogil
+# The writer's looks at what it is asked to do; nothing is changed.
+# The znode above a path that has a slash, or 0.
+cdef ref_t tree_parent(arena_t *a, const char *path, uint32_t path_size) noexcept nogil
+# Judges a create, and makes the new znode's path: when it is sequential, ten digits of the parent's child counter are
+# appended.  `made` (room for path_size + 11 bytes) receives it, made_size its size.
+# Errors: NoChildrenForEphemerals, NodeExists; BadArguments for a path without a name, or sizes above the limits.
+cdef int tree_judge_create(arena_t *a, ref_t parent, const char *path, uint32_t path_size, uint32_t data_size,
+                           bint is_sequential, char *made, uint32_t *made_size) noexcept nogil
+# Errors: BadVersion, NotEmpty; BadArguments for the root.  version -1 is any.
+cdef int tree_judge_delete(arena_t *a, ref_t ref, int32_t version) noexcept nogil
+
+# Makes the znode of a path that tree_judge_create has made.  `owner` is the ephemeral owner as stored: 0, a container's or a
+# TTL's mark, or a session's id.  acl is a reference the caller has taken by acl_intern: on 0 the znode has it, else the
+# caller still has.  Errors: SessionExpired (no such owner), SystemError when the arena is full.
+cdef int tree_create(arena_t *a, ref_t parent, const char *made, uint32_t made_size, const char *data, uint32_t data_size,
+                     ref_t acl, uint64_t owner, uint64_t zxid, int64_t time_ms, ref_t *ref) noexcept nogil
+# Deletes a znode that tree_judge_delete let pass.
+cdef void tree_delete(arena_t *a, ref_t ref, uint64_t zxid) noexcept nogil
+# Errors: SystemError when the arena is full; BadArguments for data above the limit.  data_size may be NULL_DATA.
+cdef int tree_set_data(arena_t *a, ref_t ref, const char *data, uint32_t data_size, uint64_t zxid, int64_t time_ms) noexcept nogil
+# The same without a trace in the Stat (but the size): ZooKeeper's way with a quota's statistics.
+cdef int tree_overwrite_data(arena_t *a, ref_t ref, const char *data, uint32_t data_size) noexcept nogil
+# Gives a znode another ACL and a higher aversion; takes over the caller's reference.
+cdef void tree_set_acl(arena_t *a, ref_t ref, ref_t acl) noexcept nogil
 
 # Finds a znode (its ref, or 0), in O(1).  Both for readers and the writer.
 cdef ref_t tree_find(arena_t *a, const char *path, uint32_t path_size) noexcept nogil

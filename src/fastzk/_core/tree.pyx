@@ -8,7 +8,7 @@ The path index is a linear hash table: 2^level buckets, of which the first `spli
 brings the load above one splits one more bucket, so no insertion ever waits for a rehash.
 
 Rules: a writer function first makes sure of every block it needs and then changes the tree, so an error leaves no trace in
-it.  A reader function takes each value that it checks by peek, once, and bounds each walk."""
+it; what a request may ask is judged before, by the tree_judge functions and their callers.  A reader function takes each value that it checks by peek, once, and bounds each walk."""
 
 from fastzk._core.acl_table cimport acl_intern, acl_release
 from fastzk._core.arena cimport (
@@ -38,7 +38,6 @@ from fastzk._core.codes cimport (
     ERR_NODE_EXISTS,
     ERR_NOT_EMPTY,
     ERR_NO_CHILDREN_FOR_EPHEMERALS,
-    ERR_NO_NODE,
     ERR_OK,
     ERR_SESSION_EXPIRED,
     ERR_SYSTEM,
@@ -94,52 +93,55 @@ def digest(Arena arena) -> int:
 
 # Writing.
 
-cdef int tree_create(arena_t *a, const char *path, uint32_t path_size, const char *data, uint32_t data_size, ref_t acl,
-                     int32_t flags, uint64_t owner, uint64_t zxid, int64_t time_ms, char *made,
-                     uint32_t *made_size) noexcept nogil:
+cdef ref_t tree_parent(arena_t *a, const char *path, uint32_t path_size) noexcept nogil:
     cdef uint32_t slash = path_size
-    cdef uint32_t size = path_size
-    cdef ref_t parent
-    cdef ref_t session = 0
-    cdef ref_t ref
-    cdef ref_t data_ref = 0
-    cdef znode_t *znode
-    if path_size == 0 or path_size > PATH_SIZE_MAX or path[0] != c"/":
-        return ERR_BAD_ARGUMENTS
-    if data_size != NULL_DATA and data_size > DATA_SIZE_MAX:
-        return ERR_BAD_ARGUMENTS
-    while path[slash - 1] != c"/":               # the path begins with one
+    while path[slash - 1] != c"/":
         slash -= 1
-    parent = tree_find(a, path, slash - 1 if slash > 1 else 1)
-    if parent == 0:
-        return ERR_NO_NODE
-    znode = <znode_t *>arena_own(a, parent)
-    if is_session_id(znode.ephemeral_owner):
+    return tree_find(a, path, slash - 1 if slash > 1 else 1)
+
+
+cdef int tree_judge_create(arena_t *a, ref_t parent_ref, const char *path, uint32_t path_size, uint32_t data_size,
+                           bint is_sequential, char *made, uint32_t *made_size) noexcept nogil:
+    cdef const znode_t *parent = <const znode_t *>arena_own(a, parent_ref)
+    cdef uint32_t size = path_size
+    if path_size > PATH_SIZE_MAX or (data_size != NULL_DATA and data_size > DATA_SIZE_MAX):
+        return ERR_BAD_ARGUMENTS
+    if is_session_id(parent.ephemeral_owner):
         return ERR_NO_CHILDREN_FOR_EPHEMERALS
     memcpy(made, path, path_size)
-    if flags & FLAG_SEQUENTIAL:
-        size += write_sequence(made + size, znode.cversion)
-    made_size[0] = size
-    if size == slash:
+    if is_sequential:
+        size += write_sequence(made + size, parent.cversion)
+    if made[size - 1] == c"/":
         return ERR_BAD_ARGUMENTS
-    if tree_find(a, made, size):
-        return ERR_NODE_EXISTS
-    if flags & FLAG_EPHEMERAL:
+    made_size[0] = size
+    return ERR_NODE_EXISTS if tree_find(a, made, size) else ERR_OK
+
+
+cdef int tree_create(arena_t *a, ref_t parent, const char *made, uint32_t made_size, const char *data, uint32_t data_size,
+                     ref_t acl, uint64_t owner, uint64_t zxid, int64_t time_ms, ref_t *ref_made) noexcept nogil:
+    cdef uint32_t slash = made_size
+    cdef ref_t session = 0
+    cdef ref_t data_ref = 0
+    cdef ref_t ref
+    cdef znode_t *znode
+    while made[slash - 1] != c"/":               # the path begins with one
+        slash -= 1
+    if is_session_id(owner):
         session = session_find(a, owner)
         if session == 0:
             return ERR_SESSION_EXPIRED
-    ref = arena_alloc(a, ZNODE_HEAD + size)
+    ref = arena_alloc(a, ZNODE_HEAD + made_size)
     if ref == 0:
         return ERR_SYSTEM
     if not store_data(a, data, data_size, &data_ref):
-        arena_free(a, ref, ZNODE_HEAD + size)
+        arena_free(a, ref, ZNODE_HEAD + made_size)
         return ERR_SYSTEM
     if not make_room_for_child(a, parent):       # last: an empty child list must not be left behind
         if data_ref:
             arena_free(a, data_ref, data_size)
-        arena_free(a, ref, ZNODE_HEAD + size)
+        arena_free(a, ref, ZNODE_HEAD + made_size)
         return ERR_SYSTEM
-    znode = <znode_t *>arena_change(a, ref, ZNODE_HEAD + size)
+    znode = <znode_t *>arena_change(a, ref, ZNODE_HEAD + made_size)
     memset(znode, 0, ZNODE_HEAD)
     znode.czxid = znode.mzxid = znode.pzxid = zxid
     znode.ctime_ms = znode.mtime_ms = time_ms
@@ -147,14 +149,18 @@ cdef int tree_create(arena_t *a, const char *path, uint32_t path_size, const cha
     znode.acl = acl
     znode.data = data_ref
     znode.data_size = data_size
-    znode.path_size = <uint16_t>size
+    znode.path_size = <uint16_t>made_size
     znode.name_offset = <uint16_t>slash
-    memcpy(znode.path, made, size)
+    memcpy(znode.path, made, made_size)
     if session:
         session_own(a, session, ref, znode)
+    elif owner:
+        znode.ephemeral_owner = owner
+        arena_change_header(a).reapable_count += 1
     insert(a, ref, znode)
     add_child(a, parent, ref, znode, zxid)
     digest_check(a, zxid)
+    ref_made[0] = ref
     return ERR_OK
 
 
@@ -266,33 +272,27 @@ cdef inline int32_t next_int(int32_t value) noexcept nogil:
     return <int32_t>(<uint32_t>value + 1)
 
 
-cdef inline int32_t next_version(int32_t value) noexcept nogil:
-    """One more, wrapping, and never -1, which would mean any version."""
-    return 0 if value == -2 else next_int(value)
-
-
-cdef int tree_delete(arena_t *a, const char *path, uint32_t path_size, int32_t version, uint64_t zxid) noexcept nogil:
-    cdef ref_t ref = tree_find(a, path, path_size)
-    cdef arena_header_t *header
-    cdef const znode_t *znode
-    cdef uint64_t hash
-    if ref == 0:
-        return ERR_NO_NODE
-    znode = <const znode_t *>arena_own(a, ref)
+cdef int tree_judge_delete(arena_t *a, ref_t ref, int32_t version) noexcept nogil:
+    cdef const znode_t *znode = <const znode_t *>arena_own(a, ref)
     if znode.parent == 0:
         return ERR_BAD_ARGUMENTS
     if version != -1 and version != znode.version:
         return ERR_BAD_VERSION
-    if not is_session_id(znode.ephemeral_owner) and znode.child_count:
-        return ERR_NOT_EMPTY
-    hash = path_hash(znode.path, znode.path_size)
+    return ERR_NOT_EMPTY if not is_session_id(znode.ephemeral_owner) and znode.child_count else ERR_OK
+
+
+cdef void tree_delete(arena_t *a, ref_t ref, uint64_t zxid) noexcept nogil:
+    cdef const znode_t *znode = <const znode_t *>arena_own(a, ref)
+    cdef arena_header_t *header = arena_change_header(a)
+    cdef uint64_t hash = path_hash(znode.path, znode.path_size)
     digest_take_stat(a, znode, hash)
     digest_take_data(a, znode, hash)
     unlink_bucket(a, ref, znode)
     remove_child(a, znode, zxid)
     if is_session_id(znode.ephemeral_owner):
         session_disown(a, znode)
-    header = arena_change_header(a)
+    elif znode.ephemeral_owner:
+        header.reapable_count -= 1
     header.znode_count -= 1
     header.data_bytes -= znode.path_size
     if znode.data:
@@ -301,29 +301,45 @@ cdef int tree_delete(arena_t *a, const char *path, uint32_t path_size, int32_t v
     acl_release(a, znode.acl)
     arena_free(a, ref, ZNODE_HEAD + znode.path_size)
     digest_check(a, zxid)
-    return ERR_OK
 
 
-cdef int tree_set_data(arena_t *a, const char *path, uint32_t path_size, const char *data, uint32_t data_size,
-                       int32_t version, uint64_t zxid, int64_t time_ms) noexcept nogil:
-    cdef ref_t ref = tree_find(a, path, path_size)
-    cdef ref_t data_ref = 0
-    cdef arena_header_t *header
+cdef int tree_set_data(arena_t *a, ref_t ref, const char *data, uint32_t data_size, uint64_t zxid, int64_t time_ms) noexcept nogil:
     cdef znode_t *znode
     cdef uint64_t hash
+    cdef ref_t data_ref = 0
     if data_size != NULL_DATA and data_size > DATA_SIZE_MAX:
         return ERR_BAD_ARGUMENTS
-    if ref == 0:
-        return ERR_NO_NODE
-    znode = <znode_t *>arena_own(a, ref)
-    if version != -1 and version != znode.version:
-        return ERR_BAD_VERSION
     if not store_data(a, data, data_size, &data_ref):
         return ERR_SYSTEM
     znode = <znode_t *>arena_change(a, ref, ZNODE_HEAD)
-    header = arena_change_header(a)
     hash = path_hash(znode.path, znode.path_size)
     digest_take_stat(a, znode, hash)
+    replace_data(a, znode, hash, data_ref, data_size)
+    znode.version = next_int(znode.version)
+    znode.mzxid = zxid
+    znode.mtime_ms = time_ms
+    digest_put_stat(a, znode, hash)
+    digest_check(a, zxid)
+    return ERR_OK
+
+
+cdef int tree_overwrite_data(arena_t *a, ref_t ref, const char *data, uint32_t data_size) noexcept nogil:
+    cdef znode_t *znode
+    cdef uint64_t hash
+    cdef ref_t data_ref = 0
+    if not store_data(a, data, data_size, &data_ref):
+        return ERR_SYSTEM
+    znode = <znode_t *>arena_change(a, ref, ZNODE_HEAD)
+    hash = path_hash(znode.path, znode.path_size)
+    digest_take_stat(a, znode, hash)
+    replace_data(a, znode, hash, data_ref, data_size)
+    digest_put_stat(a, znode, hash)
+    return ERR_OK
+
+
+cdef inline void replace_data(arena_t *a, znode_t *znode, uint64_t hash, ref_t data_ref, uint32_t data_size) noexcept nogil:
+    """Gives the old data's block back, and counts the new one's."""
+    cdef arena_header_t *header = arena_change_header(a)
     digest_take_data(a, znode, hash)
     if znode.data:
         header.data_bytes -= znode.data_size
@@ -332,34 +348,18 @@ cdef int tree_set_data(arena_t *a, const char *path, uint32_t path_size, const c
         header.data_bytes += data_size
     znode.data = data_ref
     znode.data_size = data_size
-    znode.version = next_version(znode.version)
-    znode.mzxid = zxid
-    znode.mtime_ms = time_ms
-    digest_put_stat(a, znode, hash)
     digest_put_data(a, znode, hash)
-    digest_check(a, zxid)
-    return ERR_OK
 
 
-cdef int tree_set_acl(arena_t *a, const char *path, uint32_t path_size, ref_t acl, int32_t version) noexcept nogil:
-    cdef ref_t ref = tree_find(a, path, path_size)
-    cdef znode_t *znode
-    cdef uint64_t hash
-    cdef ref_t old
-    if ref == 0:
-        return ERR_NO_NODE
-    znode = <znode_t *>arena_own(a, ref)
-    if version != -1 and version != znode.aversion:
-        return ERR_BAD_VERSION
-    znode = <znode_t *>arena_change(a, ref, ZNODE_HEAD)
-    hash = path_hash(znode.path, znode.path_size)
+cdef void tree_set_acl(arena_t *a, ref_t ref, ref_t acl) noexcept nogil:
+    cdef znode_t *znode = <znode_t *>arena_change(a, ref, ZNODE_HEAD)
+    cdef uint64_t hash = path_hash(znode.path, znode.path_size)
+    cdef ref_t old = znode.acl
     digest_take_stat(a, znode, hash)
-    old = znode.acl
     znode.acl = acl
-    znode.aversion = next_version(znode.aversion)
+    znode.aversion = next_int(znode.aversion)
     digest_put_stat(a, znode, hash)
     acl_release(a, old)
-    return ERR_OK
 
 
 cdef bint store_data(arena_t *a, const char *data, uint32_t size, ref_t *ref) noexcept nogil:
@@ -547,9 +547,9 @@ cdef int tree_format(arena_t *a) except -1:
         root.path[0] = c"/"
         insert(a, header.root, root)
         is_done = (
-            make_system_znode(a, b"/zookeeper", everything)
-            and make_system_znode(a, b"/zookeeper/quota", everything)
-            and make_system_znode(a, b"/zookeeper/config", reading)
+            make_system_znode(a, b"/zookeeper", everything, 0)
+            and make_system_znode(a, b"/zookeeper/quota", everything, 0)
+            and make_system_znode(a, b"/zookeeper/config", reading, -1)     # -1 is how ZooKeeper's begins
         )
     arena_write_end(a, 0, 0, 0)
     if not is_done:
@@ -557,20 +557,24 @@ cdef int tree_format(arena_t *a) except -1:
     return 0
 
 
-cdef bint make_system_znode(arena_t *a, bytes path, bytes vector) noexcept:
+cdef bint make_system_znode(arena_t *a, bytes path, bytes vector, int32_t aversion) noexcept:
     """A znode that comes with the tree; ZooKeeper does not count it among the children its parent has had."""
-    cdef char made[32]
-    cdef uint32_t made_size
+    cdef znode_t *znode
     cdef znode_t *parent
     cdef uint64_t hash
-    cdef ref_t ref
+    cdef ref_t ref = 0
+    cdef ref_t parent_ref = tree_parent(a, path, <uint32_t>len(path))
     cdef ref_t acl = acl_intern(a, vector, <uint32_t>len(vector))
-    if acl == 0 or tree_create(a, path, <uint32_t>len(path), NULL, 0, acl, 0, 0, 0, 0, made, &made_size) != ERR_OK:
+    if acl == 0 or tree_create(a, parent_ref, path, <uint32_t>len(path), NULL, 0, acl, 0, 0, 0, &ref) != ERR_OK:
         return False
-    ref = tree_find(a, path, <uint32_t>len(path))
-    parent = <znode_t *>arena_change(a, (<znode_t *>arena_own(a, ref)).parent, ZNODE_HEAD)
+    parent = <znode_t *>arena_change(a, parent_ref, ZNODE_HEAD)
     hash = path_hash(parent.path, parent.path_size)
     digest_take_stat(a, parent, hash)
     parent.cversion = 0
     digest_put_stat(a, parent, hash)
+    znode = <znode_t *>arena_change(a, ref, ZNODE_HEAD)
+    hash = path_hash(znode.path, znode.path_size)
+    digest_take_stat(a, znode, hash)
+    znode.aversion = aversion
+    digest_put_stat(a, znode, hash)
     return True

@@ -1,1 +1,1 @@
-# Nothing here is for Python: apply.pyx is its only caller.
+# Nothing here is for Python: the apply path is its only caller.
