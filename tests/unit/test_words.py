@@ -65,6 +65,8 @@ CONNECTION = {
     "session_id": 0x10000B32E070000,
     "timeout_ms": 10000,
     "established_ms": 1795375527999,
+    "last_op": 1,
+    "last_xid": 5,
     "zxid": 3,
     "heard_ms": 11764948,
     "ends_ms": 1795375543500,
@@ -160,10 +162,18 @@ def test_conf_and_dirs() -> None:
 
 def test_cons_has_the_session_of_each_connection() -> None:
     assert text(b"cons", gathered=CONNECTED) == (
-        " /127.0.0.1:4000[1](queued=0,recved=6,sent=7,sid=0x10000b32e070000,lop=NA,est=1795375527999,to=10000,lzxid=0x3,"
-        "lresp=11764948,llat=0,minlat=0,avglat=0,maxlat=0)\n"
+        " /127.0.0.1:4000[1](queued=0,recved=6,sent=7,sid=0x10000b32e070000,lop=CREA,est=1795375527999,to=10000,lcxid=0x5,"
+        "lzxid=0x3,lresp=11764948,llat=0,minlat=0,avglat=0,maxlat=0)\n"
         " /[::1]:4001[0](queued=2,recved=1,sent=0)\n\n"
     )
+
+
+def test_cons_as_go_zookeeper_reads_it() -> None:
+    """Its pattern wants every field."""
+    line = text(b"cons", gathered=Gathered([CONNECTION])).splitlines()[0]
+    fields = "queued=(\\d+),recved=(\\d+),sent=(\\d+),sid=(0x[A-Za-z0-9]+),lop=(\\w+),est=(\\d+),to=(\\d+),lcxid=(0x[A-Za-z0-9]+)"
+    more = "lzxid=(0x[A-Za-z0-9]+),lresp=(\\d+),llat=(\\d+),minlat=(\\d+),avglat=(\\d+),maxlat=(\\d+)"
+    assert re.match(rf"^ /((?:[0-9]{{1,3}}\.){{3}}[0-9]{{1,3}}):(\d+)\[\d+\]\({fields},{more}\)$", line)
 
 
 def test_dump_of_a_leader_and_of_a_follower() -> None:

@@ -217,6 +217,7 @@ def _mntr(facts: NodeFacts, gathered: Gathered) -> str:
     values: dict[str, int | float | str] = {"version": FULL_VERSION, "server_state": facts.mode}
     if facts.mode in ("leader", "follower"):
         values["peer_state"] = "leading - broadcast" if facts.mode == "leader" else "following - broadcast"
+        values["quorum_size"] = facts.voter_count
     values |= {
         "ephemerals_count": arena["ephemeral_count"],
         "avg_latency": facts.latency_ms_avg,
@@ -237,7 +238,6 @@ def _mntr(facts: NodeFacts, gathered: Gathered) -> str:
         "max_latency": total["latency_ms_max"],
         "outstanding_tls_handshake": facts.gate["tls_handshakes"],
         "max_file_descriptor_count": facts.descriptors_max,
-        "quorum_size": facts.voter_count,
         "connection_rejected": total["refused"],
         "connection_request_count": total["accepted"],
         "bytes_received_count": total["bytes_received"],
