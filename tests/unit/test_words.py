@@ -78,7 +78,7 @@ WATCHES = Gathered([{"session_id": 0x1, "paths": ["/e", "/none"]}, {"session_id"
 IDLE = dataclasses.replace(FACTS, is_serving=False)
 STATISTICS = (
     "Latency min/avg/max: 1/3.3333/7\nReceived: 10\nSent: 9\nConnections: 3\nOutstanding: 1\n"
-    "Zxid: 0x20000000a\nMode: leader\nNode count: 5\nProposal sizes last/min/max: 86/48/90\n"
+    "Zxid: 0x20000000a\nMode: leader\nNode count: 6\nProposal sizes last/min/max: 86/48/90\n"
 )
 
 
@@ -112,7 +112,7 @@ def test_mntr_is_keys_and_values_with_a_tab_between() -> None:
         "zk_packets_received": "10",
         "zk_num_alive_connections": "3",
         "zk_outstanding_requests": "1",
-        "zk_znode_count": "5",
+        "zk_znode_count": "6",
         "zk_watch_count": "4",
         "zk_ephemerals_count": "1",
         "zk_approximate_data_size": "44",

@@ -81,6 +81,11 @@ class NodeFacts:
     log_bytes: int  # of those of the log
 
     @property
+    def znode_count(self) -> int:
+        """As ZooKeeper counts, whose root stands in its table under two names."""
+        return self.arena["znode_count"] + 1
+
+    @property
     def latency_ms_avg(self) -> float:
         """Mean time a write took."""
         count = self.total["latency_count"]
@@ -146,7 +151,7 @@ def _statistics(facts: NodeFacts) -> str:
         f"Outstanding: {total['outstanding']}\n"
         f"Zxid: {facts.zxid:#x}\n"
         f"Mode: {facts.mode}\n"
-        f"Node count: {facts.arena['znode_count']}\n"
+        f"Node count: {facts.znode_count}\n"
     )
     if facts.mode == "leader":
         text += "Proposal sizes last/min/max: {}/{}/{}\n".format(*_proposal_sizes(engine))
@@ -223,7 +228,7 @@ def _mntr(facts: NodeFacts, gathered: Gathered) -> str:
         "avg_latency": facts.latency_ms_avg,
         "num_alive_connections": total["connections"],
         "outstanding_requests": total["outstanding"],
-        "znode_count": arena["znode_count"],
+        "znode_count": facts.znode_count,
         "global_sessions": arena["session_count"],
         "packets_sent": total["sent"],
         "packets_received": total["received"],
