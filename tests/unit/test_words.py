@@ -8,7 +8,7 @@ import re
 import pytest
 from kazoo.client import ENVI_VERSION
 
-from fastzk.node.stats import ENGINE_NAMES, OWN_NAMES
+from fastzk.node.stats import ENGINE_NAMES, GATE_NAMES, OWN_NAMES
 from fastzk.node.words import FULL_VERSION, NOT_SERVING, Gathered, NodeFacts, answer, refusal
 from fastzk.transport._loop import STAT_NAMES
 
@@ -49,6 +49,7 @@ FACTS = NodeFacts(
         "proposal_bytes_max": 90,
         "proposals": 7,
     },
+    gate=dict.fromkeys(GATE_NAMES, 0) | {"tls_connections": 4},
     conf=[("clientPort", 2181), ("dataDir", "/data"), ("dataLogDir", "/data/log"), ("serverId", 1)],
     membership="server.1=127.0.0.1:2881:2881:participant;127.0.0.1:2181\nversion=0",
     data_bytes=100,
@@ -115,6 +116,7 @@ def test_mntr_is_keys_and_values_with_a_tab_between() -> None:
         "zk_approximate_data_size": "44",
         "zk_open_file_descriptor_count": "17",
         "zk_max_file_descriptor_count": "1024",
+        "zk_tls_connections": "4",
         "zk_peer_state": "leading - broadcast",
         "zk_quorum_size": "3",
         "zk_learners": "2",

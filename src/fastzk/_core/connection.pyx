@@ -1,7 +1,7 @@
 """One client connection; see connection.pxd.
 
     reply, event   int length | int xid | long zxid | int err | body
-    ConnectResponse int length | int protocolVersion 0 | int timeOut | long sessionId | buffer passwd (16) | [bool readOnly]"""
+    ConnectResponse int length | int protocolVersion | int timeOut | long sessionId | buffer passwd (16) | [bool readOnly]"""
 
 from fastzk._core.layout cimport (
     FZ_ASSERT, buffer_append, buffer_be32, buffer_be64, buffer_begin, buffer_clear, buffer_consume, buffer_free,
@@ -80,7 +80,7 @@ cdef void connection_greet(connection_t *c, const char *password) noexcept nogil
         memset(zeros, 0, PASSWORD_SIZE)
         password = &zeros[0]
     buffer_be32(&c.output, 37 if c.has_read_only else 36)
-    buffer_be32(&c.output, 0)
+    buffer_be32(&c.output, c.is_remembered and not is_refused)
     buffer_be32(&c.output, 0 if is_refused else c.timeout_ms)
     buffer_be64(&c.output, 0 if is_refused else c.session_id)
     buffer_be32(&c.output, PASSWORD_SIZE)

@@ -15,12 +15,12 @@ Rule: who is refused for what another node might grant gets no answer (the clien
 
 from fastzk._core.connection cimport connection_greet
 from fastzk._core.handshake cimport (
-    FOUND_WRONG, PASSWORD_SIZE, handshake_decode, handshake_t, is_http, is_word, session_check)
+    FOUND_WRONG, PASSWORD_SIZE, PROTOCOL_REMEMBERS, handshake_decode, handshake_t, is_http, is_word, session_check)
 from fastzk._core.identities cimport IDENTITY_REFUSED, identities_add_all
 from fastzk._core.jute cimport jute_bytes, jute_int, jute_left, jute_over, jute_t
 from fastzk._core.layout cimport (
     OP_ATTACH_SESSION, OP_CREATE_SESSION, buffer_append, buffer_begin, buffer_consume, buffer_live, load_be32, store_be32)
-from fastzk._core.slots cimport CONNECTION_OPEN, CONNECTION_WAITING, WIRE_TCP
+from fastzk._core.slots cimport CONNECTION_OPEN, CONNECTION_WAITING, WIRE_NATIVE, WIRE_TCP
 from libc.stdint cimport int32_t, uint16_t, uint32_t
 from libc.string cimport memcpy
 
@@ -87,6 +87,7 @@ cdef class Entrance(Slots):
                 self.end(c, slot)
                 return True
         is_local = said.session_id == 0 and (self.has_local_sessions or c.is_read_only)
+        c.is_remembered = c.wire == WIRE_NATIVE and said.protocol_version == PROTOCOL_REMEMBERS and not is_local
         random_needed = (0 if said.session_id else PASSWORD_SIZE) + (0 if is_local else NONCE_SIZE)
         if (buffer_live(&self.entropy) < random_needed
                 or (not is_local and buffer_live(&self.unanswered) >= self.unanswered_max)):
@@ -113,7 +114,8 @@ cdef class Entrance(Slots):
             buffer_consume(&self.entropy, PASSWORD_SIZE)
         c.state = CONNECTION_WAITING
         self.join_session(c, slot, said.session_id if said.session_id else self.make_session_id())
-        self.put_entry(c, slot, OP_ATTACH_SESSION if said.session_id else OP_CREATE_SESSION, 0, c.nonce, body, 4 + PASSWORD_SIZE)
+        self.put_entry(c, slot, OP_ATTACH_SESSION if said.session_id else OP_CREATE_SESSION, c.is_remembered, c.nonce, body,
+                       4 + PASSWORD_SIZE)
 
     cdef bint begin_local(self, connection_t *c, int32_t slot, const handshake_t *said) noexcept nogil:
         memcpy(c.password, buffer_begin(&self.entropy), PASSWORD_SIZE)

@@ -18,8 +18,11 @@ cdef enum:
     FOUND_WRONG = 2             # and the password is wrong
     FOUND_LOST = 3              # the writer won every try
 
+    PROTOCOL_REMEMBERS = 1      # protocolVersion of a native client whose results are to be remembered (results.pxd)
+
 
 ctypedef struct handshake_t:
+    int32_t protocol_version
     uint64_t last_zxid_seen
     int32_t timeout_ms
     uint64_t session_id

@@ -14,7 +14,7 @@ cdef const char *WORDS = b"ruoksrvrstatisroenvimntrconfconscrstdirsdumpgtmkstmkh
 cdef bint handshake_decode(const char *frame, size_t size, handshake_t *into) noexcept nogil:
     cdef jute_t r = jute_over(frame, size)
     cdef int32_t password_size = 0
-    jute_int(&r)                                    # protocolVersion: nobody looks at it
+    into.protocol_version = jute_int(&r)
     into.last_zxid_seen = <uint64_t>jute_long(&r)
     into.timeout_ms = jute_int(&r)
     into.session_id = <uint64_t>jute_long(&r)

@@ -272,7 +272,7 @@ typedef struct {
     uint64_t epoch;
     uint32_t leader_id; /* 0 = none known */
     uint16_t role;      /* ROLE_* */
-    uint16_t is_serving; /* 0: close every client connection and let none in */
+    uint16_t is_serving; /* 0: close every client connection and let none in; 2: for clients that only read */
 } status_t;
 
 enum { ROLE_LOOKING = 0, ROLE_FOLLOWER = 1, ROLE_LEADER = 2, ROLE_STANDALONE = 3 };

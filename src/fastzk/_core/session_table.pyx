@@ -21,8 +21,8 @@ from fastzk._core.arena cimport (
 )
 from fastzk._core.jute cimport jute_bytes, jute_int, jute_over, jute_t
 from fastzk._core.layout cimport FZ_ASSERT, arena_header_t, mix64, ref_t, session_t, znode_t
-from fastzk._core.znode cimport ZNODE_HEAD, is_session_id
 from fastzk._core.results cimport results_end
+from fastzk._core.znode cimport ZNODE_HEAD, is_session_id
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 

@@ -22,11 +22,10 @@ from fastzk.data import Id
 from fastzk.defs import OpCode
 from fastzk.errors import ErrorCode
 from fastzk.node.sasl import NONCE_BYTES, DigestServer, SaslFailed
-from fastzk.wire.jute import BUFFER, INT, STRING, RecordError, decode_fields, encode_fields
+from fastzk.wire.jute import BUFFER, INT, STRING, RecordError, decode_fields
 
 # Exchanges of SASL that are begun and not answered; the oldest is forgotten, so that hanging clients cost nothing.
 EXCHANGES_MAX = 4096
-_NULL_TOKEN = encode_fields([BUFFER], [None])
 
 logger = logging.getLogger("fastzk.worker")
 
@@ -37,7 +36,7 @@ class Verdict:
 
     err: int  # 0, or what closes the connection after the answer
     identities: tuple[Id, ...] = ()
-    body: bytes = b""
+    token: bytes | None = None  # of sasl
 
 
 class Credentials:
@@ -57,7 +56,8 @@ class Credentials:
         try:
             verdict = self._auth(body) if op == OpCode.AUTH else self._sasl(slot, body)
         except RecordError:
-            verdict = Verdict(ErrorCode.MARSHALLING_ERROR)
+            # A scheme that is null or no text: the worker has looked at the rest of the form.
+            verdict = Verdict(ErrorCode.AUTH_FAILED)
         self.failed_count += verdict.err == ErrorCode.AUTH_FAILED
         return verdict
 
@@ -76,7 +76,7 @@ class Credentials:
     def _sasl(self, slot: int, body: bytes) -> Verdict:
         (token,), _ = decode_fields([BUFFER], body)
         if not self._users:
-            return Verdict(ErrorCode.OK, (), _NULL_TOKEN)  # as ZooKeeper without a section for its server
+            return Verdict(ErrorCode.OK)  # the token is null, as ZooKeeper without a section for its server
         exchange = self._exchanges.pop(slot, None)
         if not token or exchange is None:
             # Java's server answers whatever comes first with its challenge, too.
@@ -84,13 +84,13 @@ class Credentials:
             while len(self._exchanges) >= EXCHANGES_MAX:
                 del self._exchanges[next(iter(self._exchanges))]
             self._exchanges[slot] = exchange
-            return Verdict(ErrorCode.OK, (), encode_fields([BUFFER], [exchange.challenge()]))
+            return Verdict(ErrorCode.OK, (), exchange.challenge())
         try:
             user, answer = exchange.answer(token)
         except SaslFailed as failure:
             logger.warning("a client failed to authenticate over SASL: %s", failure)
-            return Verdict(ErrorCode.AUTH_FAILED, (), _NULL_TOKEN)
-        return Verdict(ErrorCode.OK, (Id("sasl", user),), encode_fields([BUFFER], [answer]))
+            return Verdict(ErrorCode.AUTH_FAILED)
+        return Verdict(ErrorCode.OK, (Id("sasl", user),), answer)
 
 
 def digest_of(user_and_password: str) -> str:

@@ -4,7 +4,7 @@
     | STAT_NAMES, u64 each | 0 |  | STAT_NAMES, u64 each | 0 |          SLOT_COUNTERS x 8 bytes
 
 Rules: a slot is written by its worker only (STAT_NAMES by compiled code, OWN_NAMES by Python), the last one by the engine
-(ENGINE_NAMES), and all are read by everybody; a counter
+(ENGINE_NAMES) and by the TLS gate, and all are read by everybody; a counter
 is read and written whole, and nothing orders two counters.  A slot begins at a cache line of its own.  Counters start at 0
 with their worker, so sums may fall when a worker is started anew."""
 
@@ -32,10 +32,13 @@ ENGINE_NAMES = (
     "proposal_bytes_max",
     "proposals",
 )
+# What the TLS gate tells, at this place of the engine's slot: a cache line of its own.
+GATE_NAMES = ("tls_handshakes", "tls_connections", "tls_refused")
+_GATE_PLACE = 32
 # What a worker's Python counts, at this place of its slot.
-OWN_NAMES = ("auth_failed", "local_sessions", "tls_handshakes")
+OWN_NAMES = ("auth_failed", "local_sessions")
 _OWN_PLACE = 48
-assert len(ENGINE_NAMES) <= SLOT_COUNTERS
+assert len(ENGINE_NAMES) <= _GATE_PLACE <= SLOT_COUNTERS - len(GATE_NAMES)
 assert len(STAT_NAMES) <= _OWN_PLACE <= SLOT_COUNTERS - len(OWN_NAMES)
 
 # How the counters of several workers become the node's; all others are added up.
@@ -49,7 +52,9 @@ class StatsPage:
         page = memoryview(map_shared(fd, STATS_BYTES, is_writable=True)).cast("Q")
         # The workers' slots.
         self.counters = page[: SLOTS * SLOT_COUNTERS]
-        self._engine = page[SLOTS * SLOT_COUNTERS : SLOTS * SLOT_COUNTERS + len(ENGINE_NAMES)]
+        last = page[SLOTS * SLOT_COUNTERS : (SLOTS + 1) * SLOT_COUNTERS]
+        self._engine = last[: len(ENGINE_NAMES)]
+        self._gate = last[_GATE_PLACE : _GATE_PLACE + len(GATE_NAMES)]
 
     def claim(self, place: int) -> None:
         """Sets the slot of the worker at this place to zero; for the worker itself."""
@@ -86,3 +91,12 @@ class StatsPage:
     def engine(self) -> dict[str, int]:
         """What the engine has told last."""
         return dict(zip(ENGINE_NAMES, self._engine.tolist(), strict=True))
+
+    def tell_gate(self, values: Mapping[str, int]) -> None:
+        """Writes what the TLS gate tells; for the gate itself."""
+        for index, name in enumerate(GATE_NAMES):
+            self._gate[index] = values[name]
+
+    def gate(self) -> dict[str, int]:
+        """What the TLS gate has told last."""
+        return dict(zip(GATE_NAMES, self._gate.tolist(), strict=True))

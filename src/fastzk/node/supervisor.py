@@ -1,7 +1,8 @@
 """The supervisor: opens what a node's processes share, starts them, and watches over them.
 
-    supervisor ── engine     ends → the node ends
-               └─ worker ×N  ends → is started anew, with a number of its own
+    supervisor ─┬ engine     ends → the node ends
+                ├ worker ×N  ends → is started anew, with a number of its own
+                └ gate       (with --zk-tls) ends → is started anew
 
 Rules: it decides nothing about data, has no threads (it forks), and opens every shared thing before the first fork: the data
 directory's lock, listening sockets, the arena.  Children ask the kernel to die with it, so `kill -9` of it kills the node."""
@@ -28,12 +29,14 @@ from fastzk.node.dynamic import config_lines
 from fastzk.node.engine import Engine
 from fastzk.node.setup import EngineSetup
 from fastzk.node.stats import STATS_BYTES
+from fastzk.node.tls_context import CertificateFiles
+from fastzk.node.tls_gate import GateConfig, run_gate
 from fastzk.node.worker import WorkerConfig, run_worker
 from fastzk.storage.identity import DataDirectory, IdentityError
 from fastzk.storage.log import LogDamaged, LogFailed
 from fastzk.storage.shm import create_shared, reopen_read_only
 from fastzk.storage.vote import VoteDamaged
-from fastzk.transport.listen import listen, listen_group
+from fastzk.transport.listen import listen, listen_group, listen_unix
 
 # A worker that ends sooner than this after its start is started anew only after the back-off.
 STEADY_S = 5.0
@@ -45,10 +48,11 @@ logger = logging.getLogger("fastzk.supervisor")
 
 
 @dataclass(slots=True)
-class _WorkerSlot:
-    """One of the N places for workers."""
+class _Place:
+    """A child that is started anew when it ends: one of the N workers, or the gate."""
 
-    place: int
+    name: str
+    place: int  # of a worker; -1 is the gate's
     pid: int = 0
     started_s: float = 0.0
     backoff_s: float = 0.0
@@ -64,11 +68,15 @@ class Supervisor:
         self._directory = DataDirectory.claim(str(config.data_dir), config.node_id)
         self._listeners: dict[str, socket.socket] = {}
         self._natives: list[socket.socket] = []  # one for each place of a worker
+        self._gates: list[socket.socket] = []  # the same, for what the TLS gate hands on
         try:
             self._listen("zk", config.zk, "--zk")
             self._natives = listen_group(config.native, "--native", config.workers)
             if config.peers:
                 self._listen("ensemble", config.peers[config.node_id], f"--peers: node {config.node_id}:")
+            if config.tls:
+                CertificateFiles(config.tls)  # what cannot be used is found out now
+                self._listen("tls", config.tls.address, "--zk-tls")
         except ConfigError:
             self._close_listeners()
             self._directory.close()
@@ -77,10 +85,15 @@ class Supervisor:
         self._arena_fd_read_only = reopen_read_only(self._arena_fd)
         self._stats_fd = create_shared("fastzk-stats", STATS_BYTES)
         self._worker_address = self._make_run_directory()
+        self._gate_paths = [f"/proc/self/fd/{self._run_fd}/gate-{place + 1}" for place in range(config.workers)]
+        if config.tls:
+            self._gates = [listen_unix(path) for path in self._gate_paths]
         self._ready_fd, self._engine_ready_fd = os.pipe()
         self._cores = process.share_cores(config.cpus, 1 + config.workers, config.is_pinned)
         self._engine_pid = 0
-        self._workers = [_WorkerSlot(place) for place in range(config.workers)]
+        self._workers = [_Place(f"worker{place + 1}", place) for place in range(config.workers)]
+        if config.tls:
+            self._workers.append(_Place("gate", -1))
         self._last_worker_number = 0
         self._is_ending = False
         self._status: int | None = None
@@ -121,7 +134,7 @@ class Supervisor:
         self._listeners[name] = listen(address, option)
 
     def _close_listeners(self) -> None:
-        for listener in (*self._listeners.values(), *self._natives):
+        for listener in (*self._listeners.values(), *self._natives, *self._gates):
             listener.close()
 
     def _make_run_directory(self) -> str:
@@ -201,18 +214,33 @@ class Supervisor:
                 words=sorted(config.words),
                 conf=config_lines(config),
                 voter_count=len(config.voters),
+                gate_fd=self._gates[place].fileno() if self._gates else -1,
+                connections_per_address_max=config.connections_per_address_max,
+                has_local_sessions=config.has_local_sessions,
+                upgrades_sessions=config.upgrades_sessions,
+                super_digest=config.super_digest,
+                sasl_users=config.sasl_users,
             )
         )
+
+    def _run_gate(self) -> None:
+        os.close(self._arena_fd)
+        tls = self._config.tls
+        assert tls is not None, "there is a gate only with --zk-tls"
+        run_gate(GateConfig(tls, self._listeners["tls"].fileno(), self._gate_paths, self._stats_fd))
 
     def _start_workers(self) -> None:
         now_s = time.monotonic()
         for slot in self._workers:
             if slot.pid or self._is_ending or now_s < slot.due_s:
                 continue
-            self._last_worker_number += 1
-            number, place = self._last_worker_number, slot.place
             slot.started_s = now_s
-            slot.pid = self._fork(f"worker{place + 1}", self._cores[1 + place], partial(self._run_worker, place, number))
+            if slot.place < 0:
+                slot.pid = self._fork(slot.name, list(self._config.cpus), self._run_gate)
+                continue
+            self._last_worker_number += 1
+            body = partial(self._run_worker, slot.place, self._last_worker_number)
+            slot.pid = self._fork(slot.name, self._cores[1 + slot.place], body)
 
     def _reap(self) -> None:
         while True:
@@ -239,7 +267,7 @@ class Supervisor:
         self._status = status if status == 2 else 1
         logger.error("the engine %s; the node ends", _describe(status))
 
-    def _worker_ended(self, slot: _WorkerSlot, status: int) -> None:
+    def _worker_ended(self, slot: _Place, status: int) -> None:
         slot.pid = 0
         if self._is_ending:
             return
@@ -247,7 +275,7 @@ class Supervisor:
         if now_s - slot.started_s > STEADY_S:
             slot.backoff_s = 0.0
         slot.due_s = now_s + slot.backoff_s
-        logger.warning("worker %d %s; it is started anew in %.2f s", slot.place + 1, _describe(status), slot.backoff_s)
+        logger.warning("%s %s; it is started anew in %.2f s", slot.name, _describe(status), slot.backoff_s)
         slot.backoff_s = min(max(BACKOFF_S_MIN, 2 * slot.backoff_s), BACKOFF_S_MAX)
 
     def _end_children(self) -> None:
@@ -301,7 +329,8 @@ class Supervisor:
         line = os.read(self._ready_fd, 4096).decode().strip()
         selector.unregister(self._ready_fd)
         config = self._config
-        where = f"ZooKeeper's protocol on {config.zk} and ZeroMQ on {config.native}"
+        tls = f", inside TLS on {config.tls.address}" if config.tls else ""
+        where = f"ZooKeeper's protocol on {config.zk}{tls} and ZeroMQ on {config.native}"
         print(f"fastzk-node {config.node_id}: serving {where} ({line})", flush=True)
 
 

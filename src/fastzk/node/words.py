@@ -73,6 +73,7 @@ class NodeFacts:
     arena: Mapping[str, int]  # Arena.counters()
     total: Mapping[str, int]  # StatsPage.total()
     engine: Mapping[str, int]  # StatsPage.engine()
+    gate: Mapping[str, int]  # StatsPage.gate()
     environment: Mapping[str, str]
     conf: Sequence[tuple[str, object]]
     membership: str  # the ensemble as /zookeeper/config has it; empty for a standalone node
@@ -234,7 +235,7 @@ def _mntr(facts: NodeFacts, gathered: Gathered) -> str:
         "local_sessions": total["local_sessions"],
         "uptime": facts.uptime_ms,
         "max_latency": total["latency_ms_max"],
-        "outstanding_tls_handshake": total["tls_handshakes"],
+        "outstanding_tls_handshake": facts.gate["tls_handshakes"],
         "max_file_descriptor_count": facts.descriptors_max,
         "quorum_size": facts.voter_count,
         "connection_rejected": total["refused"],
@@ -250,6 +251,8 @@ def _mntr(facts: NodeFacts, gathered: Gathered) -> str:
         "native_connections": total["native_connections"],
         "refused_connections": total["refused"],
         "resends": total["resends"],
+        "tls_connections": facts.gate["tls_connections"],
+        "tls_refused_connections": facts.gate["tls_refused"],
     }
     return "".join(f"zk_{key}\t{value}\n" for key, value in values.items())
 

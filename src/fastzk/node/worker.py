@@ -20,9 +20,8 @@ import socket
 import struct
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any
 
 import zmq
 
@@ -30,6 +29,7 @@ from fastzk import defs, limits
 from fastzk._core.arena import Arena
 from fastzk._core.serve import Server
 from fastzk.node.asks import Asks
+from fastzk.node.credentials import Credentials
 from fastzk.node.stats import StatsPage
 from fastzk.node.word_desk import WordDesk
 from fastzk.node.worker_facts import WorkerFacts
@@ -40,6 +40,7 @@ from fastzk.transport.links import ZMTP_3_ONLY
 
 LINK = struct.Struct("<HHIQQQQ")
 HELLO, WELCOME, TOUCH = 1, 2, 4
+SERVING, READ_ONLY = 1, 2  # of status_t's is_serving
 
 USE_FD = 89  # libzmq's ZMQ_USE_FD: bind() takes over a descriptor that listens already
 
@@ -80,6 +81,12 @@ class WorkerConfig:
     words: Sequence[str] = tuple(defs.WORDS)
     conf: Sequence[Sequence[object]] = ()  # what the word conf tells, in its order
     voter_count: int = 1
+    gate_fd: int = -1  # listening, for this worker alone: where the node's TLS gate connects
+    connections_per_address_max: int = 0
+    has_local_sessions: bool = False
+    upgrades_sessions: bool = True
+    super_digest: str = field(default="", repr=False)
+    sasl_users: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 def run_worker(config: WorkerConfig) -> None:
@@ -111,7 +118,7 @@ class Worker:
         self._checked_zxid = 0
         self._lag_checks = 0
         # As the engine has said last.
-        self._status: tuple[int, int, int, int, bool] | None = None
+        self._status: tuple[int, int, int, int, int] | None = None
         self._asks: Asks | None = None
         # What ends the loop's wait besides its own sockets: signals, and questions of other processes.
         self._wakers = select.epoll()
@@ -179,7 +186,11 @@ class Worker:
             hash_seed=int.from_bytes(os.urandom(8), "little"),
             frame_max=limits.FRAME_BYTES_MAX,
             output_max=limits.OUTPUT_BYTES_MAX,
+            connections_per_address_max=config.connections_per_address_max,
+            local_sessions=config.has_local_sessions,
+            upgrade_sessions=config.upgrades_sessions,
         )
+        self._credentials = Credentials(config.super_digest, config.sasl_users, os.urandom)
         self._server.is_serving = False
         self._server.add_entropy(os.urandom(ENTROPY_BYTES))
         self._router = self._open_router()
@@ -202,6 +213,7 @@ class Worker:
             router=self._router,
             stats=self._stats.counters,
             place=config.stats_slot,
+            gate_fd=config.gate_fd,
         )
 
     def _open_desk(self) -> None:
@@ -218,8 +230,7 @@ class Worker:
             conf=[(str(key), value) for key, value in config.conf],
             voter_count=config.voter_count,
             role=lambda: self._status[3] if self._status else 0,
-            is_read_only=lambda: False,
-            peer_of=self._peer_of,
+            is_read_only=lambda: self._server.is_read_only,
         )
         others = [_name(place) for place in range(config.places) if place != config.stats_slot]
         self._desk = WordDesk(self._server, self._asks, others, config.words, facts.facts, facts.do)
@@ -255,6 +266,8 @@ class Worker:
                 loop.hurry()
             if flags & _loop.STATUS:
                 self._take_status()
+            if flags & _loop.CREDENTIALS:
+                self._judge()
             if flags & _loop.WOKEN:
                 self._take_wakes()
             if flags & _loop.WORDS:
@@ -273,21 +286,35 @@ class Worker:
     def _take_status(self) -> None:
         status = self._link.engine_status()
         assert status is not None, "a status has come"
-        was_serving, is_first = self._server.is_serving, self._status is None
-        self._status = status
-        is_serving = status[4]
-        self._server.is_serving = is_serving
-        if is_serving != was_serving:
-            logger.info("worker %d %s clients", self._config.worker, "serves" if is_serving else "closes its")
-            if not is_serving:
-                self._server.close_all()
-                self._loop.hurry()
+        is_first, self._status = self._status is None, status
+        self._serve_clients(is_serving=status[4] == SERVING, is_read_only=status[4] == READ_ONLY)
         if is_first:
             # Not before: who came earlier waits in the kernel's queue and is not turned away.
             assert self._router is not None, "made before the loop"
             self._router.bind(_numeric_address(self._config.native_fd))
             self._loop.listen(True)
             self._loop.hurry()
+
+    def _serve_clients(self, *, is_serving: bool, is_read_only: bool) -> None:
+        """Serves all clients, or those that only want to read, or none; the sessions of those it no longer serves are let go of."""
+        server = self._server
+        was_serving, was_read_only = server.is_serving, server.is_read_only
+        server.is_serving, server.is_read_only = is_serving, is_read_only
+        if (is_serving, is_read_only) == (was_serving, was_read_only):
+            return
+        what = "serves clients" if is_serving else "serves clients that only read" if is_read_only else "closes its clients"
+        logger.info("worker %d %s", self._config.worker, what)
+        if was_serving or was_read_only:
+            server.close_all()
+        self._loop.hurry()
+
+    def _judge(self) -> None:
+        """Judges the credentials that clients have sent."""
+        for slot, op, _, body in self._server.asked():
+            verdict = self._credentials.judge(slot, op, body)
+            self._server.admit(slot, verdict.err, verdict.identities, verdict.token)
+        self._stats.count(self._config.stats_slot, "auth_failed", self._credentials.failed_count)
+        self._loop.hurry()
 
     def _touch(self) -> None:
         """Tells the engine which sessions have been heard of."""
@@ -339,20 +366,6 @@ class Worker:
                 pass
         self._desk.hear(_monotonic_ms())
         self._loop.hurry()
-
-    def _peer_of(self, connection: Mapping[str, Any]) -> tuple[str, int] | None:
-        """Where a connection comes from; None when it is gone, or speaks ZeroMQ."""
-        fd = self._loop.peer_fd(connection["slot"])
-        if fd < 0:
-            return None
-        peer = socket.socket(fileno=os.dup(fd))
-        try:
-            address, port = peer.getpeername()[:2]
-        except OSError:
-            return None
-        finally:
-            peer.close()
-        return str(address), int(port)
 
 
 def _name(place: int) -> str:

@@ -10,22 +10,19 @@ import resource
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import zmq
 
 from fastzk._core.arena import Arena
-from fastzk._core.reads import answer
 from fastzk._core.serve import Server
-from fastzk._core.watch_list import watched_paths
-from fastzk.defs import OpCode
 from fastzk.node import words
 from fastzk.node.stats import StatsPage
+from fastzk.node.upkeep import config_text
 from fastzk.node.words import NodeFacts
 from fastzk.node.workers import FOLLOWER, LEADER, STANDALONE
-from fastzk.wire.jute import BUFFER, decode_fields
 
 MODES = {LEADER: "leader", FOLLOWER: "follower", STANDALONE: "standalone"}
 CONNECTION_NEW = 1
@@ -45,7 +42,6 @@ class WorkerFacts:
         voter_count: int,
         role: Callable[[], int],
         is_read_only: Callable[[], bool],
-        peer_of: Callable[[Mapping[str, Any]], tuple[str, int] | None],
     ) -> None:
         self._server = server
         self._arena = arena
@@ -55,7 +51,6 @@ class WorkerFacts:
         self._voter_count = voter_count
         self._role = role
         self._is_read_only = is_read_only
-        self._peer_of = peer_of
         self._started_ms = _monotonic_ms()
 
     def facts(self, word: bytes) -> NodeFacts:
@@ -64,7 +59,7 @@ class WorkerFacts:
         is_read_only = self._is_read_only()
         has_sizes = bool(self._data_dir) and word in (b"conf", b"dirs")
         return NodeFacts(
-            is_serving=self._server.is_serving,
+            is_serving=self._server.is_serving or is_read_only,
             is_read_only=is_read_only,
             mode="read-only" if is_read_only else MODES.get(self._role(), "looking"),
             zxid=arena["applied_zxid"],
@@ -77,9 +72,10 @@ class WorkerFacts:
             arena=arena,
             total=self._stats.total(),
             engine=self._stats.engine(),
+            gate=self._stats.gate(),
             environment=environment(),
             conf=self._conf,
-            membership=self._membership() if word == b"conf" else "",
+            membership=config_text(self._arena) if word == b"conf" else "",
             data_bytes=_bytes_below(Path(self._data_dir)) if has_sizes else 0,
             log_bytes=_bytes_below(Path(self._data_dir) / "log") if has_sizes else 0,
         )
@@ -97,24 +93,17 @@ class WorkerFacts:
                 self._server.reset_connections()
         return None
 
-    def _membership(self) -> str:
-        """The ensemble, as /zookeeper/config has it."""
-        err, _, body = answer(self._arena, OpCode.GET_DATA, b"/zookeeper/config")
-        data = decode_fields([BUFFER], body)[0][0] if err == 0 else None
-        return data.decode() if data else ""
-
     def _connections(self) -> list[dict[str, Any]]:
         now_ms, wall_ms = _monotonic_ms(), time.time_ns() // 1_000_000
         zxid = self._server.handled_zxid
         connections = []
         for each in self._server.describe():
-            peer = self._peer_of(each)
-            if peer is None:
-                continue  # it has gone meanwhile, or speaks ZeroMQ
+            if not each["address"]:
+                continue  # it speaks ZeroMQ, which does not tell
             connections.append(
                 {
-                    "address": peer[0],
-                    "port": peer[1],
+                    "address": each["address"],
+                    "port": each["port"],
                     "is_paused": self._server.is_paused(each["slot"]),
                     "queued": each["outstanding"],
                     "received": each["received"],
@@ -130,12 +119,18 @@ class WorkerFacts:
         return connections
 
     def _watches(self) -> list[dict[str, Any]]:
-        watches = []
-        for each in self._server.describe():
-            paths = [path.decode(errors="replace") for path in watched_paths(self._server, each["slot"])]
-            if paths:
-                watches.append({"session_id": each["session_id"], "paths": sorted(set(paths))})
-        return watches
+        """The data watches of each session, as ZooKeeper's wchc counts them."""
+        of_slot: dict[int, list[str]] = {}
+        first = 1
+        while first:
+            first, pairs = self._server.watches_listed(first)
+            for path, slot in pairs:
+                of_slot.setdefault(slot, []).append(path.decode(errors="replace"))
+        return [
+            {"session_id": each["session_id"], "paths": sorted(of_slot[each["slot"]])}
+            for each in self._server.describe()
+            if each["slot"] in of_slot
+        ]
 
 
 def environment() -> dict[str, str]:

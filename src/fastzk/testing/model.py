@@ -4,29 +4,55 @@ Rule: no code is shared with fastzk._core; where both are wrong in the same way,
 Rule: naive on purpose: every rule stands where ZooKeeper's documentation would have it, whatever it costs.
 
 `apply` takes one entry (anything with the fields of an entry_t) and gives an Outcome: the error code, or None for an
-entry that is ignored; the body of the result; and the changes that watches may wait for, in order.  `read` answers
-the four reads."""
+entry that is ignored; the body of the result; and the changes that watches may wait for, in order, each with the ACL
+vector a watcher needs READ in (empty: anyone may know).  `read` answers the four reads.
 
-import ipaddress
+What the words mean is in model_rules.py, quotas are in model_quota.py."""
+
+import copy
 import struct
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-CREATE, DELETE, EXISTS, GET_DATA, SET_DATA, GET_CHILDREN, SYNC, GET_CHILDREN2, CREATE2 = 1, 2, 3, 4, 5, 8, 9, 12, 15
-EPOCH, CREATE_SESSION, CLOSE_SESSION, ATTACH_SESSION = 0, -10, -11, -12
-OK, SYSTEM_ERROR, MARSHALLING_ERROR, UNIMPLEMENTED, BAD_ARGUMENTS = 0, -1, -5, -6, -8
+from fastzk.testing import model_quota as quota
+from fastzk.testing.model_rules import (
+    PATH_SIZE_MAX,
+    SUFFIX_SIZE_MAX,
+    Acl,
+    GivenAcl,
+    Id,
+    Reader,
+    WriteError,
+    is_valid_path,
+    judged_acl,
+    may_be_looked_up,
+    name_of,
+    packed,
+    packed_acl,
+    parent_of,
+    permits,
+    wrapped,
+)
+
+__all__ = ["PATH_SIZE_MAX", "SUFFIX_SIZE_MAX", "Model", "Outcome", "Reader", "WriteError", "is_valid_path", "judged_acl", "packed"]
+
+CREATE, DELETE, EXISTS, GET_DATA, SET_DATA, SET_ACL, GET_CHILDREN, SYNC, GET_CHILDREN2 = 1, 2, 3, 4, 5, 7, 8, 9, 12
+CHECK, MULTI, CREATE2, RECONFIG, CREATE_CONTAINER, CREATE_TTL = 13, 14, 15, 16, 19, 21
+CREATES = (CREATE, CREATE2, CREATE_CONTAINER, CREATE_TTL)
+EPOCH, CREATE_SESSION, CLOSE_SESSION, ATTACH_SESSION, IDENTIFY, CONFIG, REAP = 0, -10, -11, -12, -13, -14, 20
+OK, SYSTEM_ERROR, RUNTIME_INCONSISTENCY, MARSHALLING_ERROR, UNIMPLEMENTED, BAD_ARGUMENTS = 0, -1, -2, -5, -6, -8
 NO_NODE, NO_AUTH, BAD_VERSION, NO_CHILDREN_FOR_EPHEMERALS, NODE_EXISTS = -101, -102, -103, -108, -110
-NOT_EMPTY, SESSION_EXPIRED, INVALID_ACL, SESSION_MOVED = -111, -112, -114, -118
-PERM_READ, PERM_WRITE, PERM_CREATE, PERM_DELETE = 1, 2, 4, 8
+NOT_EMPTY, SESSION_EXPIRED, INVALID_ACL, SESSION_MOVED, RECONFIG_DISABLED = -111, -112, -114, -118, -123
+PERM_READ, PERM_WRITE, PERM_CREATE, PERM_DELETE, PERM_ADMIN = 1, 2, 4, 8, 16
 CREATED, DELETED, DATA_CHANGED, CHILDREN_CHANGED = 1, 2, 3, 4
 
-PATH_SIZE_MAX = 4096
-SUFFIX_SIZE_MAX = 11
-ACL_COUNT_MAX = 256
 OWN_PATHS = (b"/", b"/zookeeper", b"/zookeeper/quota", b"/zookeeper/config")
+CONTAINER_OWNER = 1 << 63
+TTL_OWNER = 0xFF << 56
+TTL_MAX = (1 << 40) - 1
+TERMINATOR = struct.pack(">i?i", -1, True, -1)
 
-Acl = tuple[int, bytes, bytes]
-Change = tuple[int, bytes]
+Change = tuple[int, bytes, bytes]
 
 
 class EntryLike(Protocol):
@@ -53,12 +79,9 @@ class Outcome(NamedTuple):
 IGNORED = Outcome(None)
 
 
-class WriteError(Exception):
-    """A write that fails with this error code."""
-
-    def __init__(self, err: int) -> None:
-        super().__init__(err)
-        self.err = err
+class Moment(NamedTuple):
+    zxid: int
+    time_ms: int
 
 
 @dataclass
@@ -70,7 +93,7 @@ class Znode:
     pzxid: int
     ctime_ms: int
     mtime_ms: int
-    owner: int = 0
+    owner: int = 0  # as stored: a session's id, or a container's or TTL's mark
     version: int = 0
     children_made: int = 0
     aversion: int = 0
@@ -87,15 +110,18 @@ class Znode:
             self.version,
             wrapped(2 * self.children_made - len(self.children)),
             self.aversion,
-            wrapped(self.owner, 64),
+            wrapped(self.owner, 64) if self.is_ephemeral() else 0,
             len(self.data or b""),
             len(self.children),
             self.pzxid,
         )
 
-    def permits(self, perm: int) -> bool:
-        """World:anyone is the only id that is matched."""
-        return any(perms & perm and (scheme, name) == (b"world", b"anyone") for perms, scheme, name in self.acl)
+    def is_ephemeral(self) -> bool:
+        return self.owner not in (0, CONTAINER_OWNER) and self.owner >> 56 != 0xFF
+
+    def guard(self) -> bytes:
+        """The ACL vector that says who may know of a change; empty when anyone may."""
+        return b"" if permits(self.acl, PERM_READ, ()) else packed_acl(self.acl)
 
 
 @dataclass
@@ -105,6 +131,20 @@ class Session:
     attach_zxid: int
     nonce: int
     last_serial: int = 0
+    identities: tuple[Id, ...] = ()
+    identities_vector: bytes = b""
+
+
+@dataclass
+class Create:
+    """What a create asks for."""
+
+    op: int
+    path: bytes | None
+    data: bytes | None
+    acl: GivenAcl | None
+    flags: int
+    ttl: int
 
 
 class Model:
@@ -116,17 +156,23 @@ class Model:
         for path in OWN_PATHS:
             perms = PERM_READ if path == b"/zookeeper/config" else 31
             self.znodes[path] = Znode(b"", ((perms, b"world", b"anyone"),), 0, 0, 0, 0, 0)
+        self.znodes[b"/zookeeper/config"].aversion = -1
         for path in OWN_PATHS[1:]:
             self.znodes[parent_of(path)].children.add(name_of(path))
 
     def apply(self, entry: EntryLike, zxid: int, time_ms: int) -> Outcome:
         """Applies one entry."""
+        now = Moment(zxid, time_ms)
         if entry.op == EPOCH:
             return Outcome(OK)
         if entry.op == CREATE_SESSION:
             return self._create_session(entry, zxid)
         if entry.op == ATTACH_SESSION:
             return self._attach_session(entry, zxid)
+        if entry.op == CONFIG:
+            return self._config(entry.body, now)
+        if entry.op == REAP:
+            return self._reap(entry.body, now)
         session = self.sessions.get(entry.session_id)
         is_expiry = entry.op == CLOSE_SESSION and entry.serial == 0
         if session is None:
@@ -134,25 +180,27 @@ class Model:
         if entry.attach_zxid != session.attach_zxid:
             return IGNORED if is_expiry else Outcome(SESSION_MOVED)
         if is_expiry:
-            return self._close_session(entry, zxid)
+            return self._close_session(entry, now)
         if entry.serial != session.last_serial + 1:
             return IGNORED
         if entry.op == CLOSE_SESSION:
-            return self._close_session(entry, zxid)
+            return self._close_session(entry, now)
         session.last_serial = entry.serial
         try:
-            return self._write(entry, zxid, time_ms)
+            return self._write(entry, session, now)
         except WriteError as refused:
             return Outcome(refused.err)
 
-    def read(self, op: int, path: bytes) -> tuple[int, bytes]:
-        """Answers exists, getData, getChildren or getChildren2; names are in the order of the bytes."""
+    def read(self, op: int, path: bytes, who: tuple[Id, ...] = ()) -> tuple[int, bytes]:
+        """Answers exists, getData, getChildren or getChildren2; names are in the order of the bytes.
+
+        The empty path is another name of the root, as it is in ZooKeeper."""
         if op == EXISTS and 0 in path and len(path) <= PATH_SIZE_MAX:
             return BAD_ARGUMENTS, b""
-        znode = self.znodes.get(path)
+        znode = self.znodes.get(path or b"/")
         if znode is None:
             return NO_NODE, b""
-        if not znode.permits(PERM_READ):
+        if not permits(znode.acl, PERM_READ, who):
             return NO_AUTH, b""
         if op == EXISTS:
             return OK, znode.stat()
@@ -161,19 +209,32 @@ class Model:
         names = struct.pack(">i", len(znode.children)) + b"".join(packed(name) for name in sorted(znode.children))
         return OK, names + (znode.stat() if op == GET_CHILDREN2 else b"")
 
+    def reapable(self, path: bytes, now_ms: int) -> bool:
+        """A container that had children and has none, or a TTL znode without children and older than its ttl."""
+        znode = self.znodes.get(path)
+        if znode is None or znode.children:
+            return False
+        if znode.owner == CONTAINER_OWNER:
+            return wrapped(znode.children_made) > 0
+        return znode.owner >> 56 == 0xFF and now_ms - znode.mtime_ms > znode.owner & TTL_MAX
+
     def _create_session(self, entry: EntryLike, zxid: int) -> Outcome:
-        if len(entry.body) < 20:
+        identities = session_identities(entry.body)
+        if identities is None:
             return Outcome(MARSHALLING_ERROR)
         if entry.session_id in self.sessions:
             return IGNORED
         if entry.session_id == 0 or entry.session_id == 1 << 63 or entry.session_id >> 56 == 0xFF:
             return Outcome(SYSTEM_ERROR)
         timeout_ms = int.from_bytes(entry.body[:4], "big")
-        self.sessions[entry.session_id] = Session(entry.body[4:20], timeout_ms, zxid, entry.serial)
+        session = Session(entry.body[4:20], timeout_ms, zxid, entry.serial)
+        session.identities, session.identities_vector = identities, entry.body[20:]
+        self.sessions[entry.session_id] = session
         return Outcome(OK, entry.body[:20])
 
     def _attach_session(self, entry: EntryLike, zxid: int) -> Outcome:
-        if len(entry.body) < 20:
+        identities = session_identities(entry.body)
+        if identities is None:
             return Outcome(MARSHALLING_ERROR)
         session = self.sessions.get(entry.session_id)
         if session is None or session.password != entry.body[4:20]:
@@ -184,55 +245,108 @@ class Model:
         session.attach_zxid = zxid
         session.nonce = entry.serial
         session.last_serial = 0
+        session.identities, session.identities_vector = identities, entry.body[20:]
         return Outcome(OK, entry.body[:20])
 
-    def _close_session(self, entry: EntryLike, zxid: int) -> Outcome:
+    def _close_session(self, entry: EntryLike, now: Moment) -> Outcome:
         del self.sessions[entry.session_id]
         changes: list[Change] = []
         for path in [path for path, znode in self.znodes.items() if znode.owner == entry.session_id]:
-            changes += self._remove(path, zxid)
+            changes += self._remove(path, now)
         return Outcome(OK, b"", tuple(changes))
 
-    def _write(self, entry: EntryLike, zxid: int, time_ms: int) -> Outcome:
+    def _config(self, data: bytes, now: Moment) -> Outcome:
+        path = b"/zookeeper/config"
+        if self.znodes[path].data == data:
+            return IGNORED
+        return Outcome(OK, b"", tuple(self._replace(path, data, now)[1]))
+
+    def _reap(self, body: bytes, now: Moment) -> Outcome:
+        try:
+            path = Reader(body).string()
+        except WriteError:
+            return IGNORED
+        if path is None or not self.reapable(path, now.time_ms):
+            return IGNORED
+        return Outcome(OK, b"", tuple(self._remove(path, now)))
+
+    def _write(self, entry: EntryLike, session: Session, now: Moment) -> Outcome:
         reader = Reader(entry.body)
-        if entry.op in (CREATE, CREATE2):
-            path, data, acl, flags = reader.string(), reader.string(), reader.acl(), reader.number()
-            made = self._create(path, data, acl, flags, entry.session_id, zxid, time_ms)
-            stat = self.znodes[made].stat() if entry.op == CREATE2 else b""
-            return Outcome(OK, packed(made) + stat, ((CREATED, made), (CHILDREN_CHANGED, parent_of(made))))
-        if entry.op == DELETE:
-            path, version = reader.string(), reader.number()
-            return Outcome(OK, b"", tuple(self._delete(path, version, zxid)))
-        if entry.op == SET_DATA:
-            path, data, version = reader.string(), reader.string(), reader.number()
-            znode = self._set_data(path, data, version, zxid, time_ms)
-            assert path is not None
-            return Outcome(OK, znode.stat(), ((DATA_CHANGED, path),))
+        if entry.op == MULTI:
+            return self._multi(reader, entry.session_id, session, now)
         if entry.op == SYNC:
             return Outcome(OK, packed(reader.string()))
+        if entry.op == IDENTIFY:
+            session.identities, session.identities_vector = reader.identities(), entry.body
+            return Outcome(OK)
+        if entry.op == RECONFIG:
+            for _ in range(3):
+                reader.string()
+            reader.long()
+            raise WriteError(RECONFIG_DISABLED)
+        if entry.op in (*CREATES, DELETE, SET_DATA, SET_ACL):
+            body, changes = self._operation(taken(entry.op, reader), entry.session_id, session.identities, now)
+            return Outcome(OK, body, tuple(changes))
         raise WriteError(UNIMPLEMENTED)
 
-    def _create(
-        self,
-        path: bytes | None,
-        data: bytes | None,
-        acl: list[tuple[int, bytes | None, bytes | None]],
-        flags: int,
-        session_id: int,
-        zxid: int,
-        time_ms: int,
-    ) -> bytes:
-        if flags in (4, 5, 6):
-            raise WriteError(UNIMPLEMENTED)
-        if flags not in (0, 1, 2, 3):
+    def _multi(self, reader: Reader, session_id: int, session: Session, now: Moment) -> Outcome:
+        operations = [settled(operation) for operation in iterate(reader)]
+        before = copy.deepcopy(self.znodes)
+        body, changes = b"", []
+        for place, operation in enumerate(operations):
+            op = operation.op if isinstance(operation, Create) else operation[0]
+            try:
+                reply, more = self._operation(operation, session_id, session.identities, now)
+            except WriteError as refused:
+                self.znodes = before
+                errs = [OK] * place + [refused.err] + [RUNTIME_INCONSISTENCY] * (len(operations) - place - 1)
+                return Outcome(OK, b"".join(struct.pack(">i?ii", -1, False, err, err) for err in errs) + TERMINATOR)
+            body += struct.pack(">i?i", CREATE2 if op in CREATES and op != CREATE else op, False, OK) + reply
+            changes += more
+        return Outcome(OK, body + TERMINATOR, tuple(changes))
+
+    def _operation(self, asked: "Create | Other", session_id: int, who: tuple[Id, ...], now: Moment) -> tuple[bytes, list[Change]]:
+        """Does one operation; gives its reply's body and the changes."""
+        if isinstance(asked, Create):
+            return self._create(asked, session_id, who, now)
+        op, path, value, version = asked
+        if op == DELETE:
+            return b"", self._delete(path, version, who, now)
+        if path is None or not is_valid_path(path):
             raise WriteError(BAD_ARGUMENTS)
+        if op == SET_ACL:
+            assert value is None or isinstance(value, list)
+            stored_acl = judged_acl(value, who)
+            znode = self._permitted(path, PERM_ADMIN, who)
+            expect(version, znode.aversion)
+            znode.acl = stored_acl
+            znode.aversion = wrapped(znode.aversion + 1)
+            return znode.stat(), []
+        znode = self._permitted(path, PERM_READ if op == CHECK else PERM_WRITE, who)
+        if op == CHECK:
+            expect(version, znode.version)
+            return b"", []
+        assert value is None or isinstance(value, bytes)
+        quota.judge(self._all_data(), path, 0, len(value or b"") - len(znode.data or b""))
+        expect(version, znode.version)
+        return self._replace(path, value, now)
+
+    def _create(self, asked: Create, session_id: int, who: tuple[Id, ...], now: Moment) -> tuple[bytes, list[Change]]:
+        has_ttl = asked.flags in (5, 6)
+        if asked.flags not in range(7) or (asked.op == CREATE_TTL) != has_ttl or (has_ttl and not 1 <= asked.ttl <= TTL_MAX):
+            raise WriteError(BAD_ARGUMENTS)
+        path = asked.path
         if path is None:
             raise WriteError(MARSHALLING_ERROR)
         if not may_be_looked_up(path):
             raise WriteError(BAD_ARGUMENTS)
-        stored_acl = judged_acl(acl)
-        parent = self._permitted_parent(path, PERM_CREATE)
-        if flags & 2:
+        stored_acl = judged_acl(asked.acl, who)
+        parent = self.znodes.get(parent_of(path))
+        if parent is None:
+            raise WriteError(NO_NODE)
+        if not permits(parent.acl, PERM_CREATE, who):
+            raise WriteError(NO_AUTH)
+        if asked.flags in (2, 3, 6):
             if len(path) + SUFFIX_SIZE_MAX > PATH_SIZE_MAX:
                 raise WriteError(BAD_ARGUMENTS)
             path += b"%010d" % parent.children_made
@@ -240,156 +354,136 @@ class Model:
             raise WriteError(BAD_ARGUMENTS)
         if path in self.znodes:
             raise WriteError(NODE_EXISTS)
-        if parent.owner:
+        if parent.is_ephemeral():
             raise WriteError(NO_CHILDREN_FOR_EPHEMERALS)
-        owner = session_id if flags & 1 else 0
-        self.znodes[path] = Znode(data, stored_acl, zxid, zxid, zxid, time_ms, time_ms, owner)
+        quota.judge(self._all_data(), path, 1, len(asked.data or b""))
+        owner = session_id if asked.flags in (1, 3) else 0
+        if asked.op == CREATE_CONTAINER:
+            owner = CONTAINER_OWNER
+        elif has_ttl:
+            owner = TTL_OWNER | asked.ttl
+        znode = Znode(asked.data, stored_acl, now.zxid, now.zxid, now.zxid, now.time_ms, now.time_ms, owner)
+        self.znodes[path] = znode
         parent.children.add(name_of(path))
         parent.children_made += 1
-        parent.pzxid = zxid
-        return path
+        parent.pzxid = now.zxid
+        reply = packed(path) + (znode.stat() if asked.op != CREATE else b"")
+        if path.startswith(quota.HOME + b"/") and path.endswith(quota.STATS):
+            self._count_again(path)
+        self._move_quota(path, 1, len(asked.data or b""))
+        return reply, [(CREATED, path, znode.guard()), (CHILDREN_CHANGED, parent_of(path), parent.guard())]
 
-    def _delete(self, path: bytes | None, version: int, zxid: int) -> list[Change]:
+    def _delete(self, path: bytes | None, version: int, who: tuple[Id, ...], now: Moment) -> list[Change]:
         if path is None:
             raise WriteError(MARSHALLING_ERROR)
         if not may_be_looked_up(path) or path in OWN_PATHS:
             raise WriteError(BAD_ARGUMENTS)
-        self._permitted_parent(path, PERM_DELETE)
+        self._permitted(parent_of(path), PERM_DELETE, who)
         znode = self.znodes.get(path)
         if znode is None:
             raise WriteError(NO_NODE)
-        if version not in (-1, znode.version):
-            raise WriteError(BAD_VERSION)
+        expect(version, znode.version)
         if znode.children:
             raise WriteError(NOT_EMPTY)
-        return self._remove(path, zxid)
+        return self._remove(path, now)
 
-    def _remove(self, path: bytes, zxid: int) -> list[Change]:
-        del self.znodes[path]
+    def _remove(self, path: bytes, now: Moment) -> list[Change]:
+        znode = self.znodes.pop(path)
         parent = self.znodes[parent_of(path)]
         parent.children.remove(name_of(path))
-        parent.pzxid = zxid
-        return [(DELETED, path), (CHILDREN_CHANGED, parent_of(path))]
+        parent.pzxid = now.zxid
+        self._move_quota(path, -1, -len(znode.data or b""))
+        return [(DELETED, path, znode.guard()), (CHILDREN_CHANGED, parent_of(path), parent.guard())]
 
-    def _set_data(self, path: bytes | None, data: bytes | None, version: int, zxid: int, time_ms: int) -> Znode:
-        if path is None or not is_valid_path(path):
-            raise WriteError(BAD_ARGUMENTS)
+    def _replace(self, path: bytes, data: bytes | None, now: Moment) -> tuple[bytes, list[Change]]:
+        znode = self.znodes[path]
+        grown = len(data or b"") - len(znode.data or b"")
+        znode.data = data
+        znode.version = wrapped(znode.version + 1)
+        znode.mzxid = now.zxid
+        znode.mtime_ms = now.time_ms
+        reply = znode.stat()
+        self._move_quota(path, 0, grown)
+        return reply, [(DATA_CHANGED, path, znode.guard())]
+
+    def _permitted(self, path: bytes, perm: int, who: tuple[Id, ...]) -> Znode:
         znode = self.znodes.get(path)
         if znode is None:
             raise WriteError(NO_NODE)
-        if not znode.permits(PERM_WRITE):
+        if not permits(znode.acl, perm, who):
             raise WriteError(NO_AUTH)
-        if version not in (-1, znode.version):
-            raise WriteError(BAD_VERSION)
-        znode.data = data
-        znode.version = wrapped(znode.version + 1)
-        if znode.version == -1:
-            znode.version = 0
-        znode.mzxid = zxid
-        znode.mtime_ms = time_ms
         return znode
 
-    def _permitted_parent(self, path: bytes, perm: int) -> Znode:
-        parent = self.znodes.get(parent_of(path))
-        if parent is None:
-            raise WriteError(NO_NODE)
-        if not parent.permits(perm):
-            raise WriteError(NO_AUTH)
-        return parent
+    # Quotas.
+
+    def _all_data(self) -> dict[bytes, bytes | None]:
+        return {path: znode.data for path, znode in self.znodes.items()}
+
+    def _move_quota(self, path: bytes, count: int, size: int) -> None:
+        prefix = quota.quota_of(self.znodes, path)
+        stats = self.znodes.get(quota.HOME + (prefix or b"") + quota.STATS)
+        if prefix is not None and stats is not None:
+            stats.data = quota.moved(stats.data, count, size)
+
+    def _count_again(self, stats_path: bytes) -> None:
+        """New statistics say what there is at and below their path."""
+        top = stats_path[len(quota.HOME) : -len(quota.STATS)]
+        there = [znode for path, znode in self.znodes.items() if path == top or path.startswith(top + b"/")]
+        if top and top not in self.znodes:
+            there = []
+        self.znodes[stats_path].data = b"count=%d,bytes=%d" % (len(there), sum(len(znode.data or b"") for znode in there))
 
 
-class Reader:
-    """Reads jute; whatever is not there is a MarshallingError."""
-
-    def __init__(self, body: bytes) -> None:
-        self.rest = body
-
-    def number(self) -> int:
-        if len(self.rest) < 4:
-            raise WriteError(MARSHALLING_ERROR)
-        taken, self.rest = self.rest[:4], self.rest[4:]
-        return int.from_bytes(taken, "big", signed=True)
-
-    def string(self) -> bytes | None:
-        size = self.number()
-        if size == -1:
-            return None
-        if size < 0 or size > len(self.rest):
-            raise WriteError(MARSHALLING_ERROR)
-        taken, self.rest = self.rest[:size], self.rest[size:]
-        return taken
-
-    def acl(self) -> list[tuple[int, bytes | None, bytes | None]]:
-        count = self.number()
-        found = []
-        for _ in range(count):
-            found.append((self.number(), self.string(), self.string()))
-        return found
+Other = tuple[int, bytes | None, "bytes | GivenAcl | None", int]  # op, path, data or ACL, expected version
 
 
-def judged_acl(acl: list[tuple[int, bytes | None, bytes | None]]) -> tuple[Acl, ...]:
-    """The ACL as it is stored: without duplicates.  Raises WriteError(InvalidACL)."""
-    stored: list[Acl] = []
-    for perms, scheme, name in acl:
-        if scheme is None or name is None or not is_valid_id(scheme, name):
-            raise WriteError(INVALID_ACL)
-        if (perms, scheme, name) not in stored:
-            stored.append((perms, scheme, name))
-    if not stored or len(acl) > ACL_COUNT_MAX:
-        raise WriteError(INVALID_ACL)
-    return tuple(stored)
-
-
-def is_valid_id(scheme: bytes, name: bytes) -> bool:
-    if scheme == b"digest":
-        return name.rstrip(b":").count(b":") == 1
-    if scheme == b"ip":
-        address, slash, bits = name.partition(b"/")
-        try:
-            text = address.decode("ascii")
-            known = ipaddress.ip_address(text)
-        except ValueError:
-            return False
-        if "%" in text:
-            return False
-        return not slash or (bits.isdigit() and len(bits) <= 3 and int(bits) <= known.max_prefixlen)
-    return (scheme, name) == (b"world", b"anyone")
-
-
-def may_be_looked_up(path: bytes) -> bool:
-    return b"/" in path and 0 not in path and len(path) <= PATH_SIZE_MAX
-
-
-def is_valid_path(path: bytes) -> bool:
-    """The rules for a znode's path, on characters."""
+def session_identities(body: bytes) -> tuple[Id, ...] | None:
+    """Of the body of a create or attach; None when it is malformed."""
     try:
-        text = path.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    if len(path) > PATH_SIZE_MAX or not text.startswith("/"):
-        return False
-    if any(is_forbidden(ord(character)) for character in text):
-        return False
-    return text == "/" or all(element not in ("", ".", "..") for element in text[1:].split("/"))
+        return () if len(body) == 20 else Reader(body[20:]).identities() if len(body) > 20 else None
+    except WriteError:
+        return None
 
 
-def is_forbidden(point: int) -> bool:
-    return point <= 0x1F or 0x7F <= point <= 0x9F or 0xD800 <= point <= 0xF8FF or point >= 0xFFF0
+def taken(op: int, reader: Reader) -> Create | Other:
+    """The operation that the bytes ask for."""
+    path = reader.string()
+    if op in CREATES:
+        data, acl, flags = reader.string(), reader.acl(), reader.number()
+        return Create(op, path, data, acl, flags, reader.long() if op == CREATE_TTL else -1)
+    value = reader.string() if op == SET_DATA else reader.acl() if op == SET_ACL else None
+    return op, path, value, reader.number()
 
 
-def parent_of(path: bytes) -> bytes:
-    return path[: path.rindex(b"/")] or b"/"
+def iterate(reader: Reader) -> list[Create | Other]:
+    """The operations of a multi.  Raises WriteError(MarshallingError)."""
+    found: list[Create | Other] = []
+    while True:
+        op, is_done, _ = reader.number(), reader.boolean(), reader.number()
+        if is_done:
+            return found
+        if op not in (*CREATES, DELETE, SET_DATA, CHECK):
+            raise WriteError(MARSHALLING_ERROR)
+        found.append(taken(op, reader))
 
 
-def name_of(path: bytes) -> bytes:
-    return path[path.rindex(b"/") + 1 :]
+def settled(asked: Create | Other) -> Create | Other:
+    """What a multi makes of an operation.  Raises WriteError(MarshallingError): it refuses the whole."""
+    if not isinstance(asked, Create):
+        if asked[1] is None:
+            raise WriteError(MARSHALLING_ERROR)
+        return asked
+    if asked.path is None:
+        raise WriteError(MARSHALLING_ERROR)
+    if asked.op != CREATE_TTL and (asked.flags not in range(5) or asked.acl is None):
+        raise WriteError(MARSHALLING_ERROR)
+    if asked.op == CREATE_TTL and asked.flags not in (5, 6):
+        asked.op = CREATE
+    if asked.flags == 4:
+        asked.op = CREATE_CONTAINER
+    return asked
 
 
-def packed(data: bytes | None) -> bytes:
-    return b"\xff\xff\xff\xff" if data is None else struct.pack(">i", len(data)) + data
-
-
-def wrapped(value: int, bits: int = 32) -> int:
-    """The value as a signed integer of so many bits."""
-    value &= (1 << bits) - 1
-    return value - (1 << bits) if value >> (bits - 1) else value
+def expect(version: int, found: int) -> None:
+    if version not in (-1, found):
+        raise WriteError(BAD_VERSION)

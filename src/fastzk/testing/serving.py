@@ -105,7 +105,7 @@ class History:
                 outcome = Outcome(0)
             if outcome.err is not None:
                 self.results[zxid] = (entry.session_id, entry.cxid, outcome)
-                self.changes += [(zxid, event, path) for event, path in outcome.changes]
+                self.changes += [(zxid, event, path) for event, path, _ in outcome.changes]
             self._keep(zxid)
             self.applied_zxid = zxid
 

@@ -55,10 +55,10 @@ cdef class EngineLink:
         return error == 0
 
     def engine_status(self):
-        """(round, epoch, leader_id, role, is_serving) as the engine has said last, or None."""
+        """(round, epoch, leader_id, role, is_serving) as the engine has said last, or None; is_serving 2 is for reads only."""
         if not self.has_status:
             return None
-        return self.round, self.status.epoch, self.status.leader_id, self.status.role, self.status.is_serving != 0
+        return self.round, self.status.epoch, self.status.leader_id, self.status.role, self.status.is_serving
 
     cdef bint has_leader(self) noexcept nogil:
         return self.has_status and self.status.leader_id != 0

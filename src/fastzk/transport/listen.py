@@ -4,7 +4,9 @@ So a port that is taken is found before anything is started, and a worker that i
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
 import socket
 
 from fastzk.config import Address, ConfigError
@@ -46,3 +48,16 @@ def listen_group(address: Address, option: str, count: int) -> list[socket.socke
     for _ in range(count - 1):
         group.append(listen(bound, option, is_shared=True))
     return group
+
+
+def listen_unix(path: str) -> socket.socket:
+    """A non-blocking listening Unix socket in a directory of the node's own; one that stood there is replaced.
+
+    Raises OSError."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.setblocking(False)
+    listener.bind(path)
+    listener.listen(BACKLOG)
+    return listener
