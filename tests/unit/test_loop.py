@@ -193,7 +193,7 @@ def test_a_word_and_a_signal_ask_for_python(bench: Bench) -> None:
         client.sendall(b"ruok")
         bench.waker.send(b"\x0f")
         assert bench.turns() == _loop.WORDS | _loop.WOKEN
-        ((slot, _),) = bench.server.words()
+        ((slot, word),) = bench.server.words()
         assert word == b"ruok"
         assert bench.loop.peer_fd(slot) >= 0
         bench.server.answer_word(slot, b"imok")
