@@ -172,6 +172,9 @@ cdef class Requests(Credentials):
             c.is_ending = 1
         elif c.sent_serial != c.answered_serial or not self.seldom(c, slot, op, xid, body, size):
             return False
+        c.last_op = op
+        if xid >= 0:
+            c.last_xid = xid
         c.received += 1
         self.received += 1
         return True
