@@ -222,7 +222,7 @@ cdef class Requests(Credentials):
                           uint64_t handled, const char *answer, size_t size) noexcept nogil:
         """The read was answered at `zxid`: arms its watch as of then, and replies."""
         cdef int kind
-        if read.op == OPCODE_SET_WATCHES or read.op == OPCODE_SET_WATCHES2:
+        if not read.is_of_znode and (read.op == OPCODE_SET_WATCHES or read.op == OPCODE_SET_WATCHES2):
             self.rewatch(c, slot, xid, read, zxid, handled, answer)
             return
         if read.is_watching and (err == 0 or (err == ERR_NO_NODE and read.op == OPCODE_EXISTS)):

@@ -10,7 +10,7 @@ import resource
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ CONNECTION_NEW = 1
 
 
 class WorkerFacts:
-    """The facts of one worker.  `role` gives the node's role, as the engine has told last; `peer_of` a slot's address."""
+    """The facts of one worker.  `role` gives the node's role, as the engine has told last."""
 
     def __init__(
         self,
