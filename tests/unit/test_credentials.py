@@ -99,6 +99,8 @@ def exchange(user: str, password: str, **changes: str) -> tuple[int, tuple[Id, .
         response = response.replace(old.encode(), new.encode())
     verdict = credentials.judge(7, SASL, packed(response))
     if not verdict.err:
+        again = credentials.judge(7, SASL, packed(response))
+        assert (again.identities, b"nonce=" in (again.token or b"")) == ((), True), "a response that was heard is worth nothing"
         client.process(verdict.token)
         assert client.complete, "the client believes the server"
     return verdict.err, verdict.identities, verdict.token
