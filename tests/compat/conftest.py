@@ -19,10 +19,14 @@ START_S_MAX = 20.0
 
 
 @pytest.fixture(scope="module")
-def hosts(request: pytest.FixtureRequest) -> str:
-    """Where the servers are: given, or three nodes of fastzk."""
+def hosts(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Where the servers are: given, or three nodes of fastzk that answer all four-letter words."""
     given: str | None = request.config.getoption("--hosts")
-    return given or request.getfixturevalue("shared_ensemble").zk_hosts
+    if given:
+        yield given
+    else:
+        with Ensemble(3, request.getfixturevalue("disk"), ["--4lw-whitelist", "*"]) as nodes:
+            yield nodes.zk_hosts
 
 
 @pytest.fixture
@@ -48,6 +52,7 @@ def place(connect: Callable[..., KazooClient], request: pytest.FixtureRequest) -
     client = connect()
     path = client.create("/judged-", sequence=True)
     yield path
+    client.sync(path)
     client.delete(path, recursive=True)
 
 

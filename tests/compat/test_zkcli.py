@@ -34,6 +34,9 @@ SENTINEL_ANSWER = "Command index out of range"
 # A command in each line; `# N` after it: so many events come of it.  $HOST is the server, $PATH the last path created.
 SCRIPT = """
 version
+config
+config -s
+config -c
 whoami
 create /a
 create /a one
@@ -190,7 +193,7 @@ whoami
 close # 1
 get /a
 connect $HOST # 1
-deleteall /a
+ls /a
 ls /
 """
 

@@ -10,28 +10,26 @@ import resource
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import zmq
 
 from fastzk._core.arena import Arena
-from fastzk._core.reads import answer
 from fastzk._core.serve import Server
-from fastzk.defs import OpCode
 from fastzk.node import words
 from fastzk.node.stats import StatsPage
+from fastzk.node.upkeep import config_text
 from fastzk.node.words import NodeFacts
 from fastzk.node.workers import FOLLOWER, LEADER, STANDALONE
-from fastzk.wire.jute import BUFFER, decode_fields
 
 MODES = {LEADER: "leader", FOLLOWER: "follower", STANDALONE: "standalone"}
 CONNECTION_NEW = 1
 
 
 class WorkerFacts:
-    """The facts of one worker.  `role` gives the node's role, as the engine has told last; `peer_of` a slot's address."""
+    """The facts of one worker.  `role` gives the node's role, as the engine has told last."""
 
     def __init__(
         self,
@@ -77,7 +75,7 @@ class WorkerFacts:
             gate=self._stats.gate(),
             environment=environment(),
             conf=self._conf,
-            membership=self._membership() if word == b"conf" else "",
+            membership=config_text(self._arena) if word == b"conf" else "",
             data_bytes=_bytes_below(Path(self._data_dir)) if has_sizes else 0,
             log_bytes=_bytes_below(Path(self._data_dir) / "log") if has_sizes else 0,
         )
@@ -94,12 +92,6 @@ class WorkerFacts:
             case words.RESET_CONNECTIONS:
                 self._server.reset_connections()
         return None
-
-    def _membership(self) -> str:
-        """The ensemble, as /zookeeper/config has it."""
-        err, _, body = answer(self._arena, OpCode.GET_DATA, b"/zookeeper/config")
-        data = decode_fields([BUFFER], body)[0][0] if err == 0 else None
-        return data.decode() if data else ""
 
     def _connections(self) -> list[dict[str, Any]]:
         now_ms, wall_ms = _monotonic_ms(), time.time_ns() // 1_000_000
@@ -119,6 +111,8 @@ class WorkerFacts:
                     "session_id": 0 if each["state"] == CONNECTION_NEW else each["session_id"],
                     "timeout_ms": each["timeout_ms"],
                     "established_ms": wall_ms - (now_ms - each["since_ms"]),
+                    "last_op": each["last_op"],
+                    "last_xid": each["last_xid"],
                     "zxid": zxid,
                     "heard_ms": each["heard_ms"],
                     "ends_ms": wall_ms - (now_ms - each["heard_ms"]) + (each["timeout_ms"] or 10_000),

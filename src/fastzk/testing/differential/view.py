@@ -32,7 +32,9 @@ UNORDERED = {
 }
 
 _HEAD = struct.Struct("!iqi")
+_INT = struct.Struct("!i")
 _EVENT = struct.Struct("!ii")
+_STAT_SIZE = 68
 _WRITES = frozenset(
     {
         OpCode.CREATE, OpCode.CREATE2, OpCode.CREATE_CONTAINER, OpCode.CREATE_TTL, OpCode.DELETE, OpCode.SET_DATA,
@@ -58,12 +60,19 @@ class View:
         self._session_of: dict[int, int] = {}
         # Steps that closed a session.
         self._closings: set[int] = set()
-        self._last_zxid = player.base_zxid
+        # The highest zxid seen, and what it was before the answers that are looked at now: those of a barrier come at once.
+        self._top_zxid = self._floor_zxid = player.base_zxid
 
     # ---- answers
 
     def see(self, number: int, step: Step, answer: Answer) -> tuple[Any, ...]:
         """The answer to a step."""
+        self._floor_zxid = self._top_zxid
+        seen = self._see(number, step, answer)
+        self._floor_zxid = self._top_zxid
+        return seen
+
+    def _see(self, number: int, step: Step, answer: Answer) -> tuple[Any, ...]:
         if isinstance(step, Connect | Resume):
             return (*(self._connected(step, record) for record in answer.records), answer.end)
         if isinstance(step, Request):
@@ -72,7 +81,7 @@ class View:
         return (*(self._record(-1, record) for record in answer.records), answer.end)
 
     def see_barrier(self, answer: Answer) -> tuple[Any, ...]:
-        """What came on another connection."""
+        """What came on one of the connections that were asked at the same time, after a step."""
         return self._sorted([self._record(OpCode.EXISTS, record) for record in answer.records], answer.end)
 
     def see_plain(self, op: int, err: int, body: bytes) -> tuple[Any, ...]:
@@ -83,7 +92,7 @@ class View:
         """Takes note of a successful write's zxid before anything that shows it is looked at."""
         for record in got:
             xid, zxid, err = _HEAD.unpack_from(record)
-            if xid == step.xid and is_done_write(step.op, err, record[_HEAD.size :]) and zxid > self._last_zxid:
+            if xid == step.xid and is_done_write(step.op, err, record[_HEAD.size :]) and zxid > self._top_zxid:
                 self._step_of[zxid] = number
                 self._player.written.append(zxid)
                 if step.op == OpCode.CLOSE_SESSION:
@@ -112,9 +121,9 @@ class View:
         """A reply's own zxid: which write it has seen; and whether it fell."""
         if zxid <= 0:
             return zxid
-        if zxid < self._last_zxid:
-            return f"fell from {self._last_zxid:#x} to {zxid:#x}"
-        self._last_zxid = zxid
+        if zxid < self._floor_zxid:
+            return f"fell from {self._floor_zxid:#x} to {zxid:#x}"
+        self._top_zxid = max(self._top_zxid, zxid)
         written = self._player.written
         found = bisect_right(written, zxid)
         return ("after", self._step_of[written[found - 1]]) if found else "old"
@@ -151,6 +160,11 @@ class View:
         return "its" if kept == time_ms else f"{time_ms - kept} ms off"
 
     def _value(self, op: int, body: bytes) -> Any:
+        if op == OpCode.SYNC:
+            return text(body[4:]) if body[:4] != b"\xff\xff\xff\xff" else None
+        if op == OpCode.GET_ACL and len(body) > _STAT_SIZE:
+            stat, _ = jute.STAT.decode(body, len(body) - _STAT_SIZE)
+            return (_acl(body[:-_STAT_SIZE]), self._stat(stat))
         try:
             value = records.decode_reply(op, body)
         except (jute.RecordError, KeyError, ValueError, struct.error):
@@ -162,8 +176,6 @@ class View:
             return sorted(value)
         if op == OpCode.GET_CHILDREN2:
             return (sorted(value[0]), self._stat(value[1]))
-        if op == OpCode.GET_ACL:
-            return (_acl(value[0]), self._stat(value[1]))
         if op in (OpCode.MULTI, OpCode.MULTI_READ):
             return [(part.op, part.err, self._comparable(part.op, part.value)) for part in value]
         if isinstance(value, ZnodeStat):
@@ -184,19 +196,32 @@ class View:
         return one[0] == "event" and isinstance(one[1], tuple) and one[1][1] in self._closings
 
 
-def _acl(entries: tuple[Any, ...]) -> list[Any]:
+def _acl(body: bytes) -> list[tuple[int, str, str]]:
     """An ACL in its order, but for neighbours with the same perms."""
-    listed: list[Any] = []
-    run: list[Any] = []
-    for entry in entries:
-        if run and run[-1].perms != entry.perms:
+    listed: list[tuple[int, str, str]] = []
+    run: list[tuple[int, str, str]] = []
+    at = 4
+    while at < len(body):
+        perms = _INT.unpack_from(body, at)[0]
+        scheme, at = jute.BUFFER.decode(body, at + 4)
+        name, at = jute.BUFFER.decode(body, at)
+        if run and run[-1][0] != perms:
             listed += sorted(run)
             run = []
-        run.append(entry)
-    return [tuple(entry) for entry in listed + sorted(run)]
+        run.append((perms, text(scheme), text(name)))
+    return listed + sorted(run)
+
+
+def text(raw: bytes) -> str:
+    """A string that is only echoed: as it is, unless Java would change it (rules: "text that is not UTF-8")."""
+    try:
+        decoded = raw.decode()
+    except UnicodeDecodeError:
+        return "(odd text)"
+    return "(odd text)" if any(letter == "\ufffd" or letter > "\uffff" for letter in decoded) else decoded
 
 
 def _event(body: bytes) -> tuple[Any, ...]:
     kind, state = _EVENT.unpack_from(body)
-    size = struct.unpack_from("!i", body, 8)[0]
-    return (kind, state, body[12 : 12 + size], body[12 + size :])
+    size = _INT.unpack_from(body, 8)[0]
+    return (kind, state, text(body[12 : 12 + size]), body[12 + size :])

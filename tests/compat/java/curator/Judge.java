@@ -2,7 +2,8 @@
 // "PASS name" or "FAIL name: why", and ends with status 0 when all passed.
 //
 // Rules: every recipe uses znodes of its own below /curator-NAME and at least two clients, because a recipe is an agreement
-// between clients. Nothing sleeps: every wait is for a condition and has an end. Recipes run side by side.
+// between clients. Nothing sleeps: every wait is for a condition and has an end. A client that reads at once what another
+// wrote syncs first. Recipes run side by side.
 
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -108,6 +109,13 @@ public final class Judge {
         twin.close();
         await("a new session", () -> client.getZookeeperClient().isConnected()
             && client.getZookeeperClient().getZooKeeper().getSessionId() != sessionId);
+    }
+
+    /** Servers may lag behind one another: afterwards a client reads all that was written before by anybody. */
+    static void sync(CuratorFramework client) throws Exception {
+        CountDownLatch done = new CountDownLatch(1);
+        client.getZookeeperClient().getZooKeeper().sync("/", (code, path, context) -> done.countDown(), null);
+        require(done.await(WAIT_MS, TimeUnit.MILLISECONDS), "a sync is answered");
     }
 
     static void require(boolean fact, String what) {
