@@ -10,7 +10,7 @@ SOURCES := $(shell find src -name '*.pyx' -o -name '*.pxd' -o -name '*.h' -o -na
 export FASTZK_BUILD_JOBS ?= $(shell nproc)
 
 .DEFAULT_GOAL := help
-.PHONY: help build test lint run demo systems bench bench-vs bench-first profile torture fuzz differential clean
+.PHONY: help build test lint run demo systems bench bench-vs bench-first profile torture watch-torture failover fuzz differential clean
 
 help:
 	@echo 'make build      .venv with fastzk-node, from the pinned dependencies'
@@ -23,6 +23,8 @@ help:
 	@echo 'make bench-vs   the same beside Apache ZooKeeper, in turns'
 	@echo 'make profile    where a loaded node spends its time (perf)'
 	@echo 'make torture    100 million reads of the arena under a writer'
+	@echo 'make watch-torture   a million events (ROUNDS=...), none of them late, lost or doubled'
+	@echo 'make failover   the leader of three nodes killed twenty times, as clients on the others see it'
 	@echo 'make fuzz       100,000 hostile inputs for each port'
 	@echo 'make differential   20,000 conversations with Apache ZooKeeper and with fastzk, compared'
 	@echo 'make clean      all of it away again'
@@ -76,8 +78,17 @@ bench-first: bench-vs
 profile: build
 	$(BIN)/python tools/profile.py
 
+# ROUNDS are events; some thousands are part of `make test`.
+ROUNDS ?= 1000000
+
+watch-torture: build
+	$(BIN)/python tests/crash/torture_watches.py --rounds $(ROUNDS)
+
 torture: build
 	$(BIN)/python tests/crash/torture_arena.py --reads 100000000
+
+failover: build
+	$(BIN)/python -m pytest -q -s -m long tests/crash/test_failover.py
 
 fuzz: build
 	$(BIN)/python -m pytest -q -m long tests/crash/test_hostile.py

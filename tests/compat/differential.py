@@ -62,6 +62,8 @@ def _run(duel: Duel, options: argparse.Namespace) -> int:
             told = time.monotonic()
             rate = duel.operations / (told - began)
             print(f"seed {seed} of {end - 1}: {duel.operations} operations, {rate:.0f}/s, {kinds.total()} differences", flush=True)
+    for name, count in duel.allowed.most_common():
+        print(f"{count:6} x intended: {name}")
     for signature, count in kinds.most_common():
         print(f"{count:6} x {signature}")
     return 1 if kinds else 0

@@ -86,6 +86,7 @@ class Command(NamedTuple):
     session: int
     op: int
     path: bytes | None
+    pick: int | None  # instead of the path one that is there, or a child of it
     data: bytes | None
     acl: bytes
     flags: int
@@ -104,7 +105,7 @@ def mostly(usual: object, *rare: object) -> st.SearchStrategy[object]:
     return st.sampled_from([usual] * (20 * len(rare)) + list(rare))
 
 
-WRITES = [CREATE] * 8 + [CREATE2] * 8 + [DELETE] * 8 + [SET_DATA] * 8 + [SET_ACL] * 2 + [CREATE_CONTAINER, CREATE_TTL] * 2
+WRITES = [CREATE] * 6 + [CREATE2] * 6 + [DELETE] * 8 + [SET_DATA] * 8 + [SET_ACL] * 2 + [CREATE_CONTAINER, CREATE_TTL] * 3
 OTHERS = [SYNC, RECONFIG, 77, IDENTIFY, CONFIG, REAP, CREATE_SESSION, ATTACH_SESSION, CLOSE_SESSION]
 
 
@@ -116,11 +117,12 @@ def commands_of(ops: st.SearchStrategy[int], parts: st.SearchStrategy[tuple[Comm
         path=st.one_of(
             *[st.sampled_from(LIKELY_PATHS)] * 9, *[st.sampled_from(QUOTA_PATHS)] * 3, st.sampled_from(PATHS),
         ),
+        pick=st.one_of(st.none(), *[st.integers(0, 10**6)] * 3),
         data=st.one_of(st.none(), st.binary(max_size=20), st.sampled_from(QUOTA_TEXTS)),
         acl=mostly(OPEN, *ACLS),
         flags=st.sampled_from([0] * 40 + [1] * 20 + [2, 3] * 10 + [4, 5, 6] * 8 + [7, -1]),
-        ttl=st.sampled_from([1, 5000, 60_000, 1 << 39, (1 << 40) - 1, 1 << 40, 0, -1]),
-        version_skew=st.sampled_from([None, None, 0, 0, 1]),
+        ttl=st.sampled_from([1, 5000, 5000, 60_000, 1 << 39, (1 << 40) - 1, 1 << 40, 0, -1]),
+        version_skew=st.sampled_from([None] * 5 + [0] * 5 + [1]),
         serial_skew=mostly(0, -1, 1),
         is_stale=mostly(False, True),
         is_damaged=mostly(None, 0, 3, 7, 11),
@@ -131,9 +133,10 @@ def commands_of(ops: st.SearchStrategy[int], parts: st.SearchStrategy[tuple[Comm
     )  # fmt: skip
 
 
-PARTS = commands_of(st.sampled_from(WRITES * 3 + [CHECK] * 20 + [SYNC]), st.just(()))
+# setACL may not be part of a multi; a multi that has it, or sync, is refused as a whole.
+PARTS = commands_of(st.sampled_from([op for op in WRITES * 6 if op != SET_ACL] + [CHECK] * 20 + [SYNC, SET_ACL]), st.just(()))
 COMMANDS = st.lists(
-    commands_of(st.sampled_from(WRITES * 2 + [MULTI] * 20 + OTHERS), st.lists(PARTS, max_size=6).map(tuple)),
+    commands_of(st.sampled_from(WRITES * 2 + [MULTI] * 20 + [REAP] * 6 + OTHERS), st.lists(PARTS, max_size=4).map(tuple)),
     min_size=20,
     max_size=60,
 )
@@ -141,8 +144,13 @@ COMMANDS = st.lists(
 
 def session_of(session: int, **fields: object) -> Command:
     """The command that begins a session."""
-    usual = Command(session, CREATE_SESSION, None, None, b"", 0, 0, None, 0, False, None, b"", b"", (NODE_ID, 1), ())
+    usual = Command(session, CREATE_SESSION, None, None, None, b"", 0, 0, None, 0, False, None, b"", b"", (NODE_ID, 1), ())
     return usual._replace(**fields)
+
+
+def create_of(path: bytes, data: bytes = b"") -> Command:
+    """A plain create by the first session."""
+    return session_of(0, op=CREATE, path=path, data=data, acl=OPEN)
 
 
 def body_of(command: Command, model: Model) -> bytes:
@@ -168,18 +176,32 @@ def multi_part(part: Command, model: Model) -> bytes:
     return struct.pack(">i?i", part.op, False, -1) + record_of(part, model)
 
 
+def path_of(command: Command, model: Model) -> bytes | None:
+    if command.pick is None:
+        return command.path
+    paths = sorted(path for path in model.znodes if len(path) < 100)
+    path = paths[command.pick % len(paths)]
+    if command.op not in CREATES:
+        return path
+    names = (b"a", b"b", b"s-", b"zookeeper_stats", b"zookeeper_limits") if b"quota" in path else (b"a", b"b", b"s-")
+    return path.rstrip(b"/") + b"/" + names[command.pick // 1000 % len(names)]
+
+
 def record_of(command: Command, model: Model) -> bytes:
     """The record of one operation on a path."""
+    path = path_of(command, model)
     version = -1
     if command.version_skew is not None:
-        znode = model.znodes.get(command.path or b"")
+        znode = model.znodes.get(path or b"")
         found = 0 if znode is None else znode.aversion if command.op == SET_ACL else znode.version
         version = found + command.version_skew
-    body = packed(command.path)
+    body = packed(path)
     if command.op in CREATES:
         flags = command.flags
         if command.op == CREATE_TTL and flags < 4:
             flags = 5  # else hardly one would be right
+        elif command.op in (CREATE, CREATE2) and flags > 4 and command.version_skew is None:
+            flags -= 4
         body += packed(command.data) + command.acl + struct.pack(">i", flags)
         if command.op == CREATE_TTL:
             body += struct.pack(">q", command.ttl)

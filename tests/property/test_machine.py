@@ -20,8 +20,10 @@ from machine_commands import (
     OTHER_NODE_ID,
     PATHS,
     QUOTA_PATHS,
+    QUOTA_TEXTS,
     REAP,
     Command,
+    create_of,
     entry_of,
     session_of,
 )
@@ -43,7 +45,8 @@ TIME_STEP = 15  # entries to which the leader gives the same time
 EXISTS, GET_DATA, GET_CHILDREN, GET_CHILDREN2 = 3, 4, 8, 12
 
 # Two sessions are there from the start; the third must be made, and all may end.
-BEGINNING = [None, *(session_of(session) for session in range(2))]
+BEGINNING = [None, *(session_of(session) for session in range(2)), create_of(b"/a"), create_of(b"/a/b")]
+QUOTA = [create_of(b"/zookeeper/quota/a"), create_of(b"/zookeeper/quota/a/zookeeper_stats")]
 
 
 def time_of(i: int) -> int:
@@ -118,10 +121,11 @@ def new_machine(node_id: int) -> tuple[Arena, Machine]:
 @settings(max_examples=150, deadline=None)
 @given(
     commands=COMMANDS,
+    limits=st.sampled_from([None, None, *QUOTA_TEXTS]),
     cuts=st.lists(st.integers(1, 30), max_size=40),
     other_cuts=st.lists(st.integers(1, 9), max_size=9),
 )
-def test_machine_against_model(commands: list[Command], cuts: list[int], other_cuts: list[int]) -> None:
+def test_machine_against_model(commands: list[Command], limits: bytes | None, cuts: list[int], other_cuts: list[int]) -> None:
     arena, machine = new_machine(NODE_ID)
     for worker in WORKERS:
         machine.add_worker(worker)
@@ -130,7 +134,8 @@ def test_machine_against_model(commands: list[Command], cuts: list[int], other_c
     expected: dict[int, list[Item]] = {worker: [] for worker in WORKERS}
     first = 0
     cut_at = 0
-    for i, command in enumerate([*BEGINNING, *commands]):
+    begin = BEGINNING if limits is None else [*BEGINNING, *QUOTA, create_of(b"/zookeeper/quota/a/zookeeper_limits", limits)]
+    for i, command in enumerate([*begin, *commands]):
         entry = make_entry(0) if command is None else entry_of(command, model, 100 + i)
         all_entries.append(entry)
         zxid = (EPOCH << 32) + i
@@ -139,7 +144,7 @@ def test_machine_against_model(commands: list[Command], cuts: list[int], other_c
         for worker in WORKERS:
             expected[worker] += expected_items(parsed, outcome, zxid, worker)
         is_full = len(all_entries) - first >= (cuts[cut_at % len(cuts)] if cuts else 1)
-        if not is_full and (i + 1) % TIME_STEP and i < len(commands) + 2:
+        if not is_full and (i + 1) % TIME_STEP and i < len(begin) + len(commands) - 1:
             continue
         cut_at += 1
         block = seal(all_entries[first:], i + 1 - first, first + 1, (EPOCH << 32) + first, time_of(i), 0)

@@ -1,5 +1,6 @@
 """Goal: whatever the timing, a client is told the truth in order: Z5, Z6, every read exact at its zxid, no reply lost or
-doubled, under lost leaders, repeats, slots used again, sessions that move between workers, expiry.
+doubled, under lost leaders, repeats, slots used again, sessions that move between workers, expiry, local sessions that come into
+the log late, credentials, watches that are set again.
 Method: two Servers over one real Machine in one process (testing/serving.py); hypothesis decides when entries leave, get
 lost and are applied, how much each worker is told, in what pieces bytes move.  Each client is a twin that holds every
 frame against the plain model's history; at the end all is let through, and nothing may be left unanswered."""
@@ -10,20 +11,29 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from fastzk._core.blocks import make_entry
-from fastzk.testing.serving import (
+from fastzk.testing.model import packed
+from fastzk.testing.serving import Node, connect_request, make_create, make_delete, make_set
+from fastzk.testing.twin import (
+    ADD_WATCH,
+    CHECK_WATCHES,
     CLOSE,
+    GET_CHILDREN,
+    GET_DATA,
+    GET_EPHEMERALS,
+    GOOD,
+    PATH_READS,
     READS,
+    REFUSED,
+    REMOVE_WATCHES,
+    UNKNOWN_OP,
+    WHO_AM_I,
     ClientTwin,
-    Node,
-    connect_request,
-    make_create,
-    make_delete,
-    make_set,
 )
 
 PATHS = (b"/", b"/a", b"/a/b", b"/c", b"/zookeeper")
 FREE, NEW, WAITING, OPEN, CLOSING = range(5)
-ACTIONS = ["create", "create2", "ephemeral", "set", "delete", "sync", "read", "read", "read", "watch", "watch", "ping"]
+ACTIONS = ["create", "create2", "ephemeral", "set", "delete", "sync", "read", "read", "read", "watch", "watch", "ping", "auth",
+           "many", "ephemerals", "who", "add", "check", "remove", "rewatch", "rewatch2"]  # fmt: skip
 
 
 class ServeMachine(RuleBasedStateMachine):
@@ -33,9 +43,9 @@ class ServeMachine(RuleBasedStateMachine):
         self.known: list[tuple[int, bytes]] = []  # sessions: id, password
         self.is_inside = False
 
-    @initialize()
-    def begin(self) -> None:
-        self.node = Node(PATHS, connections_max=4)
+    @initialize(are_local=st.booleans())
+    def begin(self, are_local: bool) -> None:
+        self.node = Node(PATHS, connections_max=4, local_sessions=are_local)
         for worker in (0, 0, 1):
             self.begin_connection(worker, 0, bytes(16), True, False, 1000)
         self.let_through()
@@ -45,6 +55,7 @@ class ServeMachine(RuleBasedStateMachine):
         """Everything moves one step further, so that what is drawn next happens in a living place."""
         self.let_reads_win()
         for worker in (0, 1):
+            self.judge(worker)
             self.node.collect(worker)
         self.node.apply()
         self.node.deliver_all()
@@ -96,7 +107,7 @@ class ServeMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.clients)
     @rule(
         which=st.integers(0, 50),
-        actions=st.lists(st.tuples(st.sampled_from(ACTIONS), st.sampled_from(PATHS), st.sampled_from(READS)), max_size=6),
+        actions=st.lists(st.tuples(st.sampled_from(ACTIONS), st.sampled_from(PATHS), st.sampled_from(PATH_READS)), max_size=6),
         cut=st.integers(1, 300),
     )
     def ask(self, which: int, actions: list[tuple[str, bytes, int]], cut: int) -> None:
@@ -116,16 +127,37 @@ class ServeMachine(RuleBasedStateMachine):
                 data += client.request(9, make_delete(path)[:-4])
             elif action == "ping":
                 data += client.ping()
-            else:
+            elif action in ("read", "watch"):
                 data += client.read(op, path, action == "watch")
+            else:
+                data += self.seldom(client, action, path, op)
         self.put(client, data, cut)
 
+    def seldom(self, client: ClientTwin, action: str, path: bytes, op: int) -> bytes:
+        """The frame of what few clients ask; `op` only stands for a number."""
+        if action == "auth":
+            return client.auth(GOOD + b"%d" % (op % 3))
+        if action == "many":
+            return client.multi_read(((GET_DATA, path), (GET_CHILDREN, path), (GET_DATA, b"/a")))
+        if action == "ephemerals":
+            return client.request(GET_EPHEMERALS, packed(None))
+        if action == "who":
+            return client.request(WHO_AM_I, b"")
+        if action == "add":
+            return client.watch(ADD_WATCH, path, op % 2)
+        if action in ("check", "remove"):
+            return client.watch(CHECK_WATCHES if action == "check" else REMOVE_WATCHES, path, 1 + op % 5)
+        lists: tuple[tuple[bytes, ...], ...] = ((path, b"/a"), (b"/c", path), (b"/a", path))
+        if action == "rewatch2":
+            lists += ((path,), (b"/",))
+        return client.rewatch(max(client.last_zxid - op % 3, 0), lists)
+
     @precondition(lambda self: self.clients)
-    @rule(which=st.integers(0, 50), op=st.sampled_from([CLOSE, CLOSE, 999]))
-    def say_goodbye(self, which: int, op: int) -> None:
+    @rule(which=st.integers(0, 50), op=st.sampled_from([CLOSE, CLOSE, UNKNOWN_OP, None]))
+    def say_goodbye(self, which: int, op: int | None) -> None:
         client = self.clients[which % len(self.clients)]
         if client.is_greeted and not client.is_refused:
-            client.send(client.request(op, b""))
+            client.send(client.auth(REFUSED) if op is None else client.request(op, b""))
 
     @precondition(lambda self: self.clients)
     @rule(which=st.integers(0, 50))
@@ -141,6 +173,19 @@ class ServeMachine(RuleBasedStateMachine):
         if sessions:
             session_id, attach_zxid, _ = sessions[which % len(sessions)]
             self.node.propose(make_entry(CLOSE, session_id=session_id, attach_zxid=attach_zxid))
+
+    # --- the worker's Python
+
+    @rule(worker=st.integers(0, 1))
+    def judge(self, worker: int) -> None:
+        """Credentials are what they say of themselves."""
+        server = self.node.servers[worker]
+        for slot, _, _, body in server.asked():
+            secret = body[body.index(b"digest") + 10 :]
+            if secret.startswith(REFUSED):
+                server.admit(slot, -115)
+            else:
+                server.admit(slot, 0, [("digest", secret.decode() + ":x")])
 
     # --- the engine
 
@@ -211,6 +256,7 @@ class ServeMachine(RuleBasedStateMachine):
         self.node.lose()
         for _ in range(1000):
             for worker in (0, 1):
+                self.judge(worker)
                 self.node.collect(worker)
             is_idle = not self.node.proposed and not any(self.node.streams)
             self.node.apply()
@@ -232,7 +278,8 @@ class ServeMachine(RuleBasedStateMachine):
             assert client.due_event(self.node.machine.applied_zxid) is None
             if client.is_greeted:
                 sessions = {session_id for session_id, _, _ in self.node.machine.sessions()}
-                assert client.session_id in sessions
+                facts = {facts["slot"]: facts for facts in client.server.describe()}
+                assert (client.session_id in sessions) != facts[client.slot]["is_local"]
         for server in self.node.servers:
             counters = server.counters()
             assert counters["outstanding"] == 0

@@ -32,6 +32,7 @@ MESSAGES: list[EnsembleMessage] = [
     Touch(b""),
     Resend(),
     Present(),
+    Present("127.0.0.1:2181"),
 ]
 
 
@@ -48,6 +49,8 @@ def test_truncated_messages_are_refused(message: EnsembleMessage) -> None:
             cut = [*parts[:number], part[:size], *parts[number + 1 :]]
             if isinstance(message, Touch) and number == 1 and size % 8 == 0:
                 assert decode(cut, 2) == Touch(part[:size])
+            elif isinstance(message, Present) and number == 1:
+                assert decode(cut, 2) == Present(part[:size].decode()), "an address is text of any length"
             else:
                 with pytest.raises(WireError):
                     decode(cut, 2)
@@ -71,3 +74,9 @@ def test_garbage_is_refused_or_is_a_message(parts: list[bytes]) -> None:
     except WireError:
         return
     assert encode(message)[1:] == parts[1:]
+
+
+@pytest.mark.parametrize("part", [b"a" * 301, b"line\n", b"\xff", b"\0"])
+def test_an_address_is_printable_and_short(part: bytes) -> None:
+    with pytest.raises(WireError):
+        decode([encode(Present())[0], part], 2)

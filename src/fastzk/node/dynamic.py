@@ -9,9 +9,19 @@ stands for both.  Rule: values in, text out."""
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Mapping
 
-from fastzk.config import Address, NodeConfig
+from fastzk.config import Address, ConfigError, NodeConfig, parse_address
+
+
+def client_address(config: NodeConfig) -> Address | None:
+    """Where this node's clients go, as others are told; None when the port is for this machine only and the ensemble is not:
+    a client elsewhere would take it for its own machine's."""
+    if config.zk.is_loopback and any(not address.is_loopback for address in config.peers.values()):
+        return None
+    return config.zk
 
 
 def membership_text(config: NodeConfig, clients: Mapping[int, Address]) -> str:
@@ -20,13 +30,21 @@ def membership_text(config: NodeConfig, clients: Mapping[int, Address]) -> str:
     Empty for a node that stands alone, as with ZooKeeper."""
     if not config.peers:
         return ""
-    known = {**clients, config.node_id: config.zk}
     lines = []
     for node_id, address in sorted(config.peers.items()):
-        where = f";{known[node_id]}" if node_id in known else ""
+        where = f";{clients[node_id]}" if node_id in clients else ""
         host = f"[{address.host}]" if ":" in address.host else address.host
         lines.append(f"server.{node_id}={host}:{address.port}:{address.port}:participant{where}\n")
     return "".join(lines) + "version=0"
+
+
+def clients_of(text: str) -> dict[int, Address]:
+    """The clients' addresses that a text of /zookeeper/config tells; lines that are not ours are passed over."""
+    found = {}
+    for number, where in re.findall(r"^server\.(\d+)=[^;\n]*;(\S+)$", text, re.MULTILINE):
+        with contextlib.suppress(ConfigError):
+            found[int(number)] = parse_address(where, "/zookeeper/config")
+    return found
 
 
 def config_lines(config: NodeConfig) -> list[tuple[str, object]]:

@@ -32,8 +32,10 @@ from fastzk._core.apply import Machine
 from fastzk._core.arena import Arena
 from fastzk._core.blocks import block_checksum, count_entries, make_entry, seal
 from fastzk._core.tree import format_tree
+from fastzk.node.dynamic import client_address
 from fastzk.node.engine_tells import EngineTells
 from fastzk.node.setup import EngineSetup
+from fastzk.node.upkeep import Upkeep
 from fastzk.node.workers import FOLLOWER, LEADER, LOOKING, READ, STANDALONE, TOUCH, WRITES, NodeStatus, WorkerLinks
 from fastzk.raft.messages import Append, ProtocolError, Range
 from fastzk.raft.peer import Busy, EpochFull, NotLeader, Peer, Role
@@ -98,6 +100,7 @@ class Engine:
                 history=self._history,
             )
         self._tells = EngineTells(setup, arena)
+        self._upkeep = Upkeep(config, self._machine, arena)
         self._poller = self._make_poller()
         # Entries that are in no block yet, on the leader; on a follower they leave at the end of the turn.
         self._pending: list[tuple[int, bytes]] = []  # (count, entries)
@@ -192,7 +195,7 @@ class Engine:
         if self._ticks % limits.PRESENT_TICKS == 0:
             check_still_there(str(self._config.data_dir))
             if self._links is not None:
-                self._links.send_all(encode(Present()))
+                self._links.send_all(encode(Present(str(client_address(self._config) or ""))))
         if self._is_round_due and self._peer.leader_id:
             self._begin_round()
         if self._expiry_epoch == self._peer.epoch and self._peer.role is Role.LEADER:
@@ -201,6 +204,10 @@ class Engine:
                 logger.info("%d session(s) expire, the first of them %#x", len(due), due[0][0])
             for session_id, attach_zxid in due:
                 self._add(make_entry(OP_CLOSE_SESSION, b"", session_id=session_id, attach_zxid=attach_zxid), 1)
+            wall_ms = max(self._time_ms, time.time_ns() // 1_000_000)
+            is_idle = not self._pending
+            for entry in self._upkeep.due(self._peer.epoch, now_ms, wall_ms, self._peer.last_index, is_idle=is_idle):
+                self._add(entry, 1)
 
     def _take_synced(self) -> None:
         done = self._writer.take_done()
@@ -224,7 +231,7 @@ class Engine:
                 case Resend():
                     self._is_round_due = True
                 case Present():
-                    pass  # the link has taken note
+                    self._upkeep.hear_client_address(sender, message.client_address)
                 case _:
                     try:
                         self._peer.step(message)
@@ -414,7 +421,9 @@ class Engine:
             role = LEADER
         else:
             role = FOLLOWER if leader_id else LOOKING
-        status = NodeStatus(peer.epoch, leader_id, role, standing.is_serving)
+        # What it has applied is old, and was the ensemble's once: good enough for who asks for no more than that.
+        is_read_only = self._config.has_read_only_mode and standing.is_alone and self._machine.applied_index > 0
+        status = NodeStatus(peer.epoch, leader_id, role, standing.is_serving, is_read_only)
         if self._told is not None:
             old = self._told[0]
             if status == old and self._told[1] == self._round:

@@ -17,14 +17,12 @@ from typing import Any
 import zmq
 
 from fastzk._core.arena import Arena
-from fastzk._core.reads import answer
 from fastzk._core.serve import Server
-from fastzk.defs import OpCode
 from fastzk.node import words
 from fastzk.node.stats import StatsPage
+from fastzk.node.upkeep import config_text
 from fastzk.node.words import NodeFacts
 from fastzk.node.workers import FOLLOWER, LEADER, STANDALONE
-from fastzk.wire.jute import BUFFER, decode_fields
 
 MODES = {LEADER: "leader", FOLLOWER: "follower", STANDALONE: "standalone"}
 CONNECTION_NEW = 1
@@ -77,7 +75,7 @@ class WorkerFacts:
             gate=self._stats.gate(),
             environment=environment(),
             conf=self._conf,
-            membership=self._membership() if word == b"conf" else "",
+            membership=config_text(self._arena) if word == b"conf" else "",
             data_bytes=_bytes_below(Path(self._data_dir)) if has_sizes else 0,
             log_bytes=_bytes_below(Path(self._data_dir) / "log") if has_sizes else 0,
         )
@@ -94,12 +92,6 @@ class WorkerFacts:
             case words.RESET_CONNECTIONS:
                 self._server.reset_connections()
         return None
-
-    def _membership(self) -> str:
-        """The ensemble, as /zookeeper/config has it."""
-        err, _, body = answer(self._arena, OpCode.GET_DATA, b"/zookeeper/config")
-        data = decode_fields([BUFFER], body)[0][0] if err == 0 else None
-        return data.decode() if data else ""
 
     def _connections(self) -> list[dict[str, Any]]:
         now_ms, wall_ms = _monotonic_ms(), time.time_ns() // 1_000_000

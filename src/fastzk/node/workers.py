@@ -30,6 +30,7 @@ class NodeStatus:
     leader_id: int  # 0 = none known
     role: int
     is_serving: bool
+    is_read_only: bool = False  # it does not serve but those who only want to read
 
 
 @dataclass(slots=True)
@@ -93,7 +94,7 @@ class WorkerLinks:
 
     def tell_status(self, number: int, status: NodeStatus, round_: int) -> None:
         """Tells a worker the state of the ensemble and the round that holds."""
-        payload = STATUS.pack(status.epoch, status.leader_id, status.role, status.is_serving)
+        payload = STATUS.pack(status.epoch, status.leader_id, status.role, 2 if status.is_read_only else status.is_serving)
         self._send(number, STATUS_KIND, payload, round_=round_)
 
     def commit(self, number: int, items: bytes, zxid: int) -> None:

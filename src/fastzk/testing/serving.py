@@ -1,13 +1,12 @@
 """A node in one process, without processes, sockets and clocks: one Machine, its arena, and several Servers over it.
 
 Whoever drives it decides when anything happens: when entries leave a worker, get lost, are applied, when each worker hears
-of which part of it, when bytes leave and in which pieces.  `clients` check what they receive against the model: ClientTwin."""
+of which part of it, when bytes leave and in which pieces.  `clients` check what they receive against the model: twin.py."""
 
 import os
 import struct
 from collections import deque
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastzk._core.apply import Machine
 from fastzk._core.arena import Arena
@@ -15,37 +14,33 @@ from fastzk._core.blocks import entries, make_entry, seal
 from fastzk._core.serve import Server
 from fastzk._core.tree import format_tree
 from fastzk.testing.items import Item, parse_items
-from fastzk.testing.model import Model, Outcome, packed
+from fastzk.testing.model import UNIMPLEMENTED, Model, Outcome, packed
+from fastzk.testing.twin import (
+    CLOSE,
+    EXISTS,
+    GET_ALL_CHILDREN_NUMBER,
+    GET_CHILDREN,
+    GET_CHILDREN2,
+    GET_DATA,
+    PATH_READS,
+    PING,
+    READS,
+    TIMEOUT_MS_MAX,
+    TIMEOUT_MS_MIN,
+    ClientTwin,
+    framed,
+    is_within,
+)
+
+__all__ = ["CLOSE", "EXISTS", "GET_CHILDREN", "GET_CHILDREN2", "GET_DATA", "PING", "READS", "ClientTwin", "framed"]
 
 NODE_ID = 1
 EPOCH = 3
 TIME_MS = 1_700_000_000_000
-TIMEOUT_MS_MIN, TIMEOUT_MS_MAX = 4000, 40000
-EXISTS, GET_DATA, GET_CHILDREN, GET_CHILDREN2 = 3, 4, 8, 12
-READS = (EXISTS, GET_DATA, GET_CHILDREN, GET_CHILDREN2)
-PING, CLOSE = 11, -11
+IDENTIFY = -13
 OPEN_ACL = struct.pack(">ii", 1, 31) + packed(b"world") + packed(b"anyone")
-KINDS_OF_EVENT = {1: ("data",), 2: ("data", "child"), 3: ("data",), 4: ("child",)}
 OPEN_STATE = 3
 SEQUENCE_OFFSET = 64  # of the arena's sequence counter
-
-
-def sorted_names(op: int, body: bytes) -> bytes:
-    """A reply's names in the order of their bytes; the rest as it is."""
-    if op not in (GET_CHILDREN, GET_CHILDREN2) or not body:
-        return body
-    (count,) = struct.unpack_from(">i", body)
-    names, at = [], 4
-    for _ in range(count):
-        (size,) = struct.unpack_from(">i", body, at)
-        names.append(body[at + 4 : at + 4 + size])
-        at += 4 + size
-    return body[:4] + b"".join(packed(name) for name in sorted(names)) + body[at:]
-
-
-def framed(payload: bytes) -> bytes:
-    """The payload as one frame."""
-    return struct.pack(">i", len(payload)) + payload
 
 
 def connect_request(
@@ -61,24 +56,12 @@ def connect_request(
     return framed(body + (b"" if read_only is None else bytes([read_only])))
 
 
-@dataclass
-class Asked:
-    """A request on its way."""
+class State(NamedTuple):
+    """What there was of a znode."""
 
-    xid: int
-    op: int
-    path: bytes | None = None
-    is_watching: bool = False
-
-
-@dataclass
-class Frame:
-    """One frame as a client gets it after its ConnectResponse."""
-
-    xid: int
-    zxid: int
-    err: int
-    body: bytes
+    mzxid: int
+    pzxid: int
+    owner: int
 
 
 class History:
@@ -89,17 +72,34 @@ class History:
         self.model = Model()
         self.results: dict[int, tuple[int, int, Outcome]] = {}  # zxid -> session_id, cxid, outcome
         self.reads: dict[int, dict[tuple[int, bytes], tuple[int, bytes]]] = {}
+        self.states: dict[int, dict[bytes, State]] = {}  # zxid -> every znode
         self.changes: list[tuple[int, int, bytes]] = []  # zxid, event, path
         self.applied_zxid = 0
         self._keep(0)
 
     def _keep(self, zxid: int) -> None:
-        self.reads[zxid] = {(op, path): self.model.read(op, path) for op in READS for path in self.paths}
+        znodes = self.model.znodes
+        self.states[zxid] = {path: State(znode.mzxid, znode.pzxid, znode.owner) for path, znode in znodes.items()}
+        self.reads[zxid] = {(op, path): self._read(op, path) for op in PATH_READS for path in self.paths}
+
+    def _read(self, op: int, path: bytes) -> tuple[int, bytes]:
+        if op in READS:
+            return self.model.read(op, path)
+        err, stat = self.model.read(EXISTS, path)
+        if err:
+            return err, b""
+        if op == GET_ALL_CHILDREN_NUMBER:
+            return 0, struct.pack(">i", sum(other != path and is_within(other, path) for other in self.model.znodes))
+        acl = self.model.znodes[path].acl
+        entries = b"".join(struct.pack(">i", perms) + packed(scheme) + packed(name) for perms, scheme, name in acl)
+        return 0, struct.pack(">i", len(acl)) + entries + stat
 
     def apply(self, block: bytes, first_zxid: int) -> None:
         """Follows one block."""
         for zxid, entry in enumerate(entries(block), first_zxid):
             outcome = self.model.apply(entry, zxid, TIME_MS)
+            if entry.op == IDENTIFY and outcome.err is not None and outcome.err == UNIMPLEMENTED:
+                outcome = Outcome(0)
             if outcome.err is not None:
                 self.results[zxid] = (entry.session_id, entry.cxid, outcome)
                 self.changes += [(zxid, event, path) for event, path, _ in outcome.changes]
@@ -215,151 +215,6 @@ class Node:
         (sequence,) = struct.unpack_from("<Q", self.region, SEQUENCE_OFFSET)
         assert sequence & 1 != is_inside
         struct.pack_into("<Q", self.region, SEQUENCE_OFFSET, sequence + (1 if is_inside else -1))
-
-
-@dataclass
-class ClientTwin:
-    """One connection's client: asks, and holds every frame it gets against the history.
-
-    Raises AssertionError when Z5, Z6 or a value is broken: replies in request order, zxids that never fall, reads equal to
-    the model's at exactly their zxid, each write's own result, and of events: each one that is due, once, before any reply at
-    or above its zxid and after the reply that armed its watch."""
-
-    node: Node
-    worker: int
-    slot: int
-    received: bytes = b""
-    is_greeted: bool = False
-    is_refused: bool = False
-    is_over: bool = False
-    session_id: int = 0
-    password: bytes = b""
-    has_read_only: bool = True
-    last_zxid: int = 0
-    next_xid: int = 1
-    asked: deque[Asked] = field(default_factory=deque)
-    pings: int = 0
-    armed: dict[tuple[bytes, str], set[int]] = field(default_factory=dict)
-    changes_seen: int = 0  # of history.changes
-    events: int = 0
-
-    @property
-    def server(self) -> Server:
-        """The worker it is connected to."""
-        return self.node.servers[self.worker]
-
-    # --- asking
-
-    def request(self, op: int, body: bytes, path: bytes | None = None, is_watching: bool = False) -> bytes:
-        """Notes a request and gives its frame."""
-        self.asked.append(Asked(self.next_xid, op, path, is_watching))
-        self.next_xid += 1
-        return framed(struct.pack(">ii", self.next_xid - 1, op) + body)
-
-    def read(self, op: int, path: bytes, is_watching: bool) -> bytes:
-        """A read's frame."""
-        return self.request(op, packed(path) + bytes([is_watching]), path, is_watching)
-
-    def ping(self) -> bytes:
-        """A ping's frame."""
-        self.pings += 1
-        return framed(struct.pack(">ii", -2, PING))
-
-    def send(self, data: bytes) -> None:
-        """Bytes to the server."""
-        if not self.is_over:
-            self.server.take_bytes(self.slot, data, self.node.now_ms)
-
-    # --- hearing
-
-    def hear(self, data: bytes) -> None:
-        """Bytes from the server."""
-        self.received += data
-        while len(self.received) >= 4:
-            (size,) = struct.unpack_from(">i", self.received)
-            if len(self.received) < 4 + size:
-                return
-            frame, self.received = self.received[4 : 4 + size], self.received[4 + size :]
-            if self.is_greeted:
-                xid, zxid, err = struct.unpack_from(">iqi", frame)
-                self.hear_frame(Frame(xid, zxid, err, frame[16:]))
-            else:
-                self.hear_greeting(frame)
-
-    def hear_greeting(self, frame: bytes) -> None:
-        """The ConnectResponse."""
-        assert len(frame) == (37 if self.has_read_only else 36)
-        version, timeout_ms, session_id = struct.unpack_from(">iiQ", frame)
-        assert version == 0
-        assert frame[16:20] == struct.pack(">i", 16)
-        self.is_greeted = True
-        if session_id == 0:
-            assert timeout_ms == 0
-            assert frame[20:36] == bytes(16)
-            self.is_refused = True
-            return
-        assert TIMEOUT_MS_MIN <= timeout_ms <= TIMEOUT_MS_MAX
-        assert self.session_id in (0, session_id)
-        self.session_id, self.password = session_id, frame[20:36]
-
-    def hear_frame(self, frame: Frame) -> None:
-        """A reply or an event."""
-        assert not self.is_refused
-        assert frame.zxid >= self.last_zxid, f"Z5: zxid {frame.zxid:#x} after {self.last_zxid:#x}"
-        self.last_zxid = frame.zxid
-        if frame.xid == -1:
-            self.hear_event(frame)
-            return
-        due = self.due_event(frame.zxid)
-        assert due is None, f"Z6: reply {frame.xid} at {frame.zxid:#x} before the event {due}"
-        if frame.xid == -2:
-            assert self.pings > 0
-            self.pings -= 1
-            assert (frame.err, frame.body) == (0, b"")
-            return
-        assert self.asked, f"reply {frame.xid} to nothing"
-        asked = self.asked.popleft()
-        assert frame.xid == asked.xid, f"Z5: reply {frame.xid} when {asked.xid} was next"
-        if asked.op in READS:
-            self.hear_read(asked, frame)
-        elif asked.op in (1, 2, 5, 9, 15, CLOSE):
-            session_id, cxid, outcome = self.node.history.results[frame.zxid]
-            assert (session_id, cxid) == (self.session_id, asked.xid)
-            assert (frame.err, frame.body) == (outcome.err, outcome.body if outcome.err == 0 else b"")
-        else:
-            assert (frame.err, frame.body) == (-6, b"")
-
-    def hear_read(self, asked: Asked, frame: Frame) -> None:
-        """A read's reply: exactly what there was at its zxid."""
-        assert asked.path is not None
-        expected = self.node.history.reads[frame.zxid][asked.op, asked.path]
-        assert (frame.err, sorted_names(asked.op, frame.body)) == expected
-        if asked.is_watching and (frame.err == 0 or (frame.err == -101 and asked.op == EXISTS)):
-            kind = "data" if asked.op in (EXISTS, GET_DATA) else "child"
-            self.armed.setdefault((asked.path, kind), set()).add(frame.zxid)
-
-    def due_event(self, zxid: int) -> tuple[int, int, bytes] | None:
-        """The next event that must have been heard before anything at `zxid`."""
-        changes = self.node.history.changes
-        while self.changes_seen < len(changes) and changes[self.changes_seen][0] <= zxid:
-            change_zxid, event, path = changes[self.changes_seen]
-            for kind in KINDS_OF_EVENT[event]:
-                if any(armed < change_zxid for armed in self.armed.get((path, kind), ())):
-                    return changes[self.changes_seen]
-            self.changes_seen += 1
-        return None
-
-    def hear_event(self, frame: Frame) -> None:
-        """An event: exactly the next one that is due."""
-        event, state, size = struct.unpack_from(">iii", frame.body)
-        heard = (frame.zxid, event, frame.body[12:])
-        assert (frame.err, state, size) == (0, 3, len(frame.body) - 12)
-        assert heard == self.due_event(frame.zxid), f"Z6: {heard} when {self.due_event(frame.zxid)} is due"
-        for kind in KINDS_OF_EVENT[event]:
-            armed = self.armed.get((heard[2], kind), set())
-            self.armed[heard[2], kind] = {zxid for zxid in armed if zxid >= frame.zxid}
-        self.changes_seen += 1
-        self.events += 1
 
 
 def opened(node: Node, worker: int = 0, wire: int = 0) -> ClientTwin:

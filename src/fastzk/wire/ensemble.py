@@ -9,7 +9,8 @@ Part 0, little-endian:    kind u8, then
     FORWARD       count u32; one further part: that many entries for the leader
     TOUCH         one further part: u64 ids of sessions a node has heard of
     RESEND        nothing: "writes you forwarded have been lost, send all that are unanswered again"
-    PRESENT       nothing: "I am there", once a second to everyone, so that all know whose number is taken
+    PRESENT       one further part: text, `host:port` where its clients of ZooKeeper's protocol go, or nothing
+                  "I am there", once a second to everyone, so that all know whose number is taken
 
 Who sent a message is not in it: the link knows (transport/links.py).  Rule: whatever arrives is checked here, blocks with their
 checksums; what does not make sense raises WireError and changes nothing."""
@@ -24,6 +25,8 @@ from fastzk._core.blocks import BlockDamaged, check, count_entries
 from fastzk.raft.messages import Append, AppendReply, Message, Range, Vote, VoteReply
 
 VOTE, VOTE_REPLY, APPEND, APPEND_REPLY, FORWARD, TOUCH, RESEND, PRESENT = range(1, 9)
+
+ADDRESS_BYTES_MAX = 300  # a host's name has 253 at most
 
 _VOTE = struct.Struct("<BBQQQ")
 _VOTE_REPLY = struct.Struct("<BBBQ")
@@ -60,6 +63,8 @@ class Resend:
 @dataclass(frozen=True, slots=True)
 class Present:
     """The sender is there."""
+
+    client_address: str = ""  # host:port where its clients of ZooKeeper's protocol go; empty: it does not tell
 
 
 EnsembleMessage = Message | Forward | Touch | Resend | Present
@@ -101,7 +106,7 @@ def encode(message: EnsembleMessage) -> list[bytes]:
         case Resend():
             return [_BARE.pack(RESEND)]
         case Present():
-            return [_BARE.pack(PRESENT)]
+            return [_BARE.pack(PRESENT), message.client_address.encode()]
 
 
 def decode(parts: Sequence[bytes], sender: int) -> EnsembleMessage:
@@ -143,9 +148,9 @@ def decode(parts: Sequence[bytes], sender: int) -> EnsembleMessage:
                 _BARE.unpack(head)
                 return Resend()
             case 8:
-                _expect_parts(rest, 0)
+                _expect_parts(rest, 1)
                 _BARE.unpack(head)
-                return Present()
+                return Present(_text(rest[0]))
             case kind:
                 raise WireError(f"message of unknown kind {kind}")
     except (struct.error, BlockDamaged) as error:
@@ -159,6 +164,15 @@ def decode(parts: Sequence[bytes], sender: int) -> EnsembleMessage:
 def _range_of(block: bytes) -> Range:
     info = check(block)
     return Range(info.first_index, info.last_index, info.first_zxid >> 32, info.first_zxid, block)
+
+
+def _text(part: bytes) -> str:
+    if len(part) > ADDRESS_BYTES_MAX:
+        raise WireError(f"an address of {len(part)} bytes")
+    text = part.decode()  # UnicodeDecodeError is a ValueError
+    if not text.isprintable():
+        raise WireError("an address that is not printable")
+    return text
 
 
 def _expect_parts(rest: Sequence[bytes], count: int) -> None:

@@ -4,6 +4,7 @@ Rules: the oracle is right.  Steps go to both at once and the answers are compar
 something, the connections with watches are asked for what it made come; after the last step, all connections, and then the
 whole tree as the super user sees it.  The two trees are cleared behind each conversation, whatever became of it."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -51,6 +52,8 @@ class Duel:
         # The last conversation: every step, and what came.
         self.exchanges: list[Exchange] = []
         self.operations = 0
+        # How often each rule has allowed a difference.
+        self.allowed: Counter[str] = Counter()
         trees = [tree.walk(admin) for admin in self._admins]
         # What the servers had before anything was done with them.
         self.fresh = [_seen(View(player), whole) for player, whole in zip(self._players, trees, strict=True)]
@@ -65,6 +68,10 @@ class Duel:
         for admin in self._admins:
             admin.close()
 
+    def replace_candidate(self, player: Player) -> None:
+        """Lets another player stand for the candidate."""
+        self._players = (self._players[0], player)
+
     def play(self, conversation: Sequence[Step]) -> Difference | None:
         """Plays a conversation and clears up; the first difference, or None."""
         for player, admin in zip(self._players, self._admins, strict=True):
@@ -78,13 +85,19 @@ class Duel:
                 break
         else:
             difference = self._barrier(len(conversation), None, range(SLOTS), views)
+        rule = None
+        if difference is not None:
+            rule = rules.allowed(difference.step, difference.where, difference.oracle, difference.candidate)
         for player in self._players:
             player.reset(0)
         trees = [tree.walk(admin) for admin in self._admins]
         if difference is None:
             difference = compare_trees(len(conversation), [_seen(view, whole) for view, whole in zip(views, trees, strict=True)])
         self._settle(trees, difference is None)
-        return difference
+        if rule is None:
+            return difference
+        self.allowed[rule.name] += 1
+        return None
 
     def _settle(self, trees: list[tree.Tree], is_same: bool) -> None:
         """Clears both servers; makes them count the same again when they have done different things."""

@@ -248,7 +248,9 @@ class Admin:
         self._wire.record()
         self.zxid = 0
         self.heard_s = time.monotonic()
-        self.call([(OpCode.AUTH, steps.integer(0) + steps.string("digest") + steps.buffer(credential))])
+        ((err, _),) = self.call([(OpCode.AUTH, steps.integer(0) + steps.string("digest") + steps.buffer(credential))])
+        if err:
+            raise RuntimeError(f"the server does not know the super user: error {err}")
 
     def call(self, requests: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
         """Sends requests in one go; error code and body of each reply."""

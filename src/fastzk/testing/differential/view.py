@@ -58,12 +58,19 @@ class View:
         self._session_of: dict[int, int] = {}
         # Steps that closed a session.
         self._closings: set[int] = set()
-        self._last_zxid = player.base_zxid
+        # The highest zxid seen, and what it was before the answers that are looked at now: those of a barrier come at once.
+        self._top_zxid = self._floor_zxid = player.base_zxid
 
     # ---- answers
 
     def see(self, number: int, step: Step, answer: Answer) -> tuple[Any, ...]:
         """The answer to a step."""
+        self._floor_zxid = self._top_zxid
+        seen = self._see(number, step, answer)
+        self._floor_zxid = self._top_zxid
+        return seen
+
+    def _see(self, number: int, step: Step, answer: Answer) -> tuple[Any, ...]:
         if isinstance(step, Connect | Resume):
             return (*(self._connected(step, record) for record in answer.records), answer.end)
         if isinstance(step, Request):
@@ -72,7 +79,7 @@ class View:
         return (*(self._record(-1, record) for record in answer.records), answer.end)
 
     def see_barrier(self, answer: Answer) -> tuple[Any, ...]:
-        """What came on another connection."""
+        """What came on one of the connections that were asked at the same time, after a step."""
         return self._sorted([self._record(OpCode.EXISTS, record) for record in answer.records], answer.end)
 
     def see_plain(self, op: int, err: int, body: bytes) -> tuple[Any, ...]:
@@ -83,7 +90,7 @@ class View:
         """Takes note of a successful write's zxid before anything that shows it is looked at."""
         for record in got:
             xid, zxid, err = _HEAD.unpack_from(record)
-            if xid == step.xid and is_done_write(step.op, err, record[_HEAD.size :]) and zxid > self._last_zxid:
+            if xid == step.xid and is_done_write(step.op, err, record[_HEAD.size :]) and zxid > self._top_zxid:
                 self._step_of[zxid] = number
                 self._player.written.append(zxid)
                 if step.op == OpCode.CLOSE_SESSION:
@@ -112,9 +119,9 @@ class View:
         """A reply's own zxid: which write it has seen; and whether it fell."""
         if zxid <= 0:
             return zxid
-        if zxid < self._last_zxid:
-            return f"fell from {self._last_zxid:#x} to {zxid:#x}"
-        self._last_zxid = zxid
+        if zxid < self._floor_zxid:
+            return f"fell from {self._floor_zxid:#x} to {zxid:#x}"
+        self._top_zxid = max(self._top_zxid, zxid)
         written = self._player.written
         found = bisect_right(written, zxid)
         return ("after", self._step_of[written[found - 1]]) if found else "old"
@@ -151,6 +158,8 @@ class View:
         return "its" if kept == time_ms else f"{time_ms - kept} ms off"
 
     def _value(self, op: int, body: bytes) -> Any:
+        if op == OpCode.SYNC:
+            return text(body[4:]) if body[:4] != b"\xff\xff\xff\xff" else None
         try:
             value = records.decode_reply(op, body)
         except (jute.RecordError, KeyError, ValueError, struct.error):
@@ -196,7 +205,16 @@ def _acl(entries: tuple[Any, ...]) -> list[Any]:
     return [tuple(entry) for entry in listed + sorted(run)]
 
 
+def text(raw: bytes) -> str:
+    """A string that is only echoed: as it is, unless Java would change it (rules: "text that is not UTF-8")."""
+    try:
+        decoded = raw.decode()
+    except UnicodeDecodeError:
+        return "(odd text)"
+    return "(odd text)" if any(letter == "\ufffd" or letter > "\uffff" for letter in decoded) else decoded
+
+
 def _event(body: bytes) -> tuple[Any, ...]:
     kind, state = _EVENT.unpack_from(body)
     size = struct.unpack_from("!i", body, 8)[0]
-    return (kind, state, body[12 : 12 + size], body[12 + size :])
+    return (kind, state, text(body[12 : 12 + size]), body[12 + size :])
