@@ -15,7 +15,8 @@ class's free list, last in first out, threaded through the blocks' first four by
 Blocks are neither split nor joined.
 
 Undoing goes by bytes: the barrier appends what is about to be overwritten to a log, and arena_undo_back copies it back from
-the last to the first.  So it needs no inverse of any operation, and leaves no trace, in the free lists neither.  docs/internals/arena.md tells why all this is so."""
+the last to the first.  So it needs no inverse of any operation, and leaves no trace, in the free lists neither.
+docs/internals/arena.md tells why all this is so."""
 
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer

@@ -8,7 +8,8 @@ The path index is a linear hash table: 2^level buckets, of which the first `spli
 brings the load above one splits one more bucket, so no insertion ever waits for a rehash.
 
 Rules: a writer function first makes sure of every block it needs and then changes the tree, so an error leaves no trace in
-it; what a request may ask is judged before, by the tree_judge functions and their callers.  A reader function takes each value that it checks by peek, once, and bounds each walk."""
+it; what a request may ask is judged before, by the tree_judge functions and their callers.  A reader function takes each value
+that it checks by peek, once, and bounds each walk."""
 
 from fastzk._core.acl_table cimport acl_intern, acl_release
 from fastzk._core.arena cimport (

@@ -12,7 +12,7 @@ from fastzk._core.arena cimport Arena, arena_own, arena_use_reserve, arena_write
 from fastzk._core.changes cimport change_data, change_delete
 from fastzk._core.codes cimport ERR_OK
 from fastzk._core.jute cimport jute_bytes, jute_over, jute_t
-from fastzk._core.layout cimport FZ_ASSERT, NULL_DATA, znode_t
+from fastzk._core.layout cimport FZ_ASSERT, znode_t
 from fastzk._core.tree cimport tree_find
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.string cimport memcmp

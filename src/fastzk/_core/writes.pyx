@@ -110,7 +110,7 @@ cdef int sync(arena_t *a, outbox_t *out, scratch_t *scratch, ref_t session, cons
     arena_write_begin(a)
     write_end(a, session, entry, now)
     buffer_clear(&scratch.body)
-    buffer_be32(&scratch.body, <uint32_t>path_size) # null is size -1
+    buffer_be32(&scratch.body, <uint32_t>path_size)      # null is size -1
     if path_size > 0:
         buffer_append(&scratch.body, path, path_size)
     write_answer(out, entry, now, &scratch.body)
