@@ -46,7 +46,7 @@ def scripts() -> Path:
 def run(scripts: Path, script: str, hosts: str) -> None:
     """Runs one script; fails with what it printed."""
     done = subprocess.run(
-        ["node", "--test", "--test-timeout=30000", "--test-reporter=spec", script],
+        ["node", "--test", "--test-reporter=spec", script],
         cwd=scripts,
         env={**os.environ, "ZOOKEEPER_HOSTS": hosts},
         capture_output=True,

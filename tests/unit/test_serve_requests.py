@@ -340,6 +340,20 @@ def test_set_watches_is_armed_as_of_its_reply(node: Node) -> None:
     assert [body for _, _, _, body in frames(client)] == [event(DATA_CHANGED, b"/b")]
 
 
+def test_what_the_client_has_seen_elsewhere_is_not_told_again(node: Node) -> None:
+    """It comes from a node that was ahead; the watch is armed above the change that is still on its way to this worker."""
+    writer, client = connected(node), connected(node)
+    write(node, writer, (1, make_create(b"/a")))
+    writer.send(framed(struct.pack(">ii", 5, 5) + make_set(b"/a", b"x")))
+    node.collect(0)
+    node.apply()
+    client.send(framed(struct.pack(">iiq", 8, SET_WATCHES, node.machine.applied_zxid) + strings(b"/a") + strings() + strings()))
+    node.deliver_all()
+    assert [frame[0] for frame in frames(client)] == [8]
+    write(node, writer, (5, make_set(b"/a", b"y")))
+    assert [body for _, _, _, body in frames(client)] == [event(DATA_CHANGED, b"/a")]
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -267,13 +267,12 @@ class ClientTwin:
 
     def hear_write(self, asked: Asked, frame: Frame) -> None:
         """A write's reply, or a close's: its own result; of a session that only the worker knows a close is not in the log."""
-        if asked.op == CLOSE and frame.zxid not in self.node.history.results:
+        session_id, cxid, outcome = self.node.history.results.get(frame.zxid, (0, 0, None))
+        if asked.op == CLOSE and (session_id, cxid) != (self.session_id, asked.xid):
             assert (frame.err, frame.body) == (0, b"")
-            return
-        session_id, cxid, outcome = self.node.history.results[frame.zxid]
-        if asked.op == CLOSE and session_id != self.session_id:
             assert self.session_id not in self.node.history.model.sessions
             return
+        assert outcome is not None
         assert (session_id, cxid) == (self.session_id, asked.xid)
         assert (frame.err, frame.body) == (outcome.err, outcome.body if outcome.err == 0 else b"")
 

@@ -86,7 +86,7 @@ class Duel:
         else:
             difference = self._barrier(len(conversation), None, range(SLOTS), views)
         rule = None
-        if difference is not None:
+        if difference is not None and not self._is_self_check:
             rule = rules.allowed(difference.step, difference.where, difference.oracle, difference.candidate)
         for player in self._players:
             player.reset(0)
@@ -125,6 +125,8 @@ class Duel:
         self.exchanges.append(Exchange(number, step, seen))
         if seen[0] != seen[1]:
             return Difference(number, step, "answer", *seen)
+        if not self._is_self_check and rules.is_parting(step, seen[0]):
+            return Difference(number, step, rules.STATE, *seen)
         if isinstance(step, Drop | Connect) or not (watchers and _may_change(step, answers[0])):
             return None
         return self._barrier(number, step, sorted(watchers - ({step.slot} if isinstance(step, Resume) else set())), views)
