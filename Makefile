@@ -10,12 +10,13 @@ SOURCES := $(shell find src -name '*.pyx' -o -name '*.pxd' -o -name '*.h' -o -na
 export FASTZK_BUILD_JOBS ?= $(shell nproc)
 
 .DEFAULT_GOAL := help
-.PHONY: help build test lint run demo bench bench-vs bench-first profile torture watch-torture fuzz differential clean
+.PHONY: help build test lint run demo systems bench bench-vs bench-first profile torture watch-torture failover fuzz differential clean
 
 help:
 	@echo 'make build      .venv with fastzk-node, from the pinned dependencies'
 	@echo 'make demo       three nodes, two client protocols, the leader killed in mid-write, nothing lost'
 	@echo 'make test       every test that takes less than minutes'
+	@echo 'make systems    Hadoop, Kafka, MetaMQ, Curator, Codis, ClickHouse, kazoo: on three nodes, whose leader is killed meanwhile'
 	@echo 'make lint       ruff, mypy --strict, cython-lint'
 	@echo 'make run        an ensemble of three nodes on loopback, until Ctrl-C'
 	@echo 'make bench      requests per second and latencies of one node and of three'
@@ -23,6 +24,7 @@ help:
 	@echo 'make profile    where a loaded node spends its time (perf)'
 	@echo 'make torture    100 million reads of the arena under a writer'
 	@echo 'make watch-torture   a million events (ROUNDS=...), none of them late, lost or doubled'
+	@echo 'make failover   the leader of three nodes killed twenty times, as clients on the others see it'
 	@echo 'make fuzz       100,000 hostile inputs for each port'
 	@echo 'make differential   20,000 conversations with Apache ZooKeeper and with fastzk, compared'
 	@echo 'make clean      all of it away again'
@@ -47,6 +49,10 @@ build: $(BIN)/fastzk-node
 test: build
 	$(BIN)/python -m pytest -q -m 'not process and not long' -n $(TEST_JOBS)
 	$(BIN)/python -m pytest -q -m 'process and not long'
+
+# Not part of make test: minutes, and some 100 MB of jars the first time.
+systems: build
+	$(BIN)/python -m pytest -q -m long tests/systems
 
 lint: build
 	$(BIN)/ruff check .
@@ -80,6 +86,9 @@ watch-torture: build
 
 torture: build
 	$(BIN)/python tests/crash/torture_arena.py --reads 100000000
+
+failover: build
+	$(BIN)/python -m pytest -q -s -m long tests/crash/test_failover.py
 
 fuzz: build
 	$(BIN)/python -m pytest -q -m long tests/crash/test_hostile.py

@@ -2,11 +2,9 @@
 Method: a real worker under an engine that stores nothing, and a whole node of real processes; each test in a tree of its own.
 kazoo, over ZooKeeper's protocol, is the judge of what the native client has written and read."""
 
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,23 +28,16 @@ from fastzk.errors import (
     NotEmptyError,
     ZookeeperError,
 )
-from fastzk.testing.engine import TinyEngine
-from fastzk.testing.ensemble import Ensemble, wait_for
+from fastzk.testing.ensemble import wait_for
 
 WAIT_S = 10.0
 Hosts = tuple[str, str]  # native, ZooKeeper's
 
 
-@pytest.fixture(scope="module", params=["worker", pytest.param("node", marks=pytest.mark.process)])
-def hosts(request: pytest.FixtureRequest) -> Iterator[Hosts]:
+@pytest.fixture(scope="module")
+def hosts(native_hosts: Hosts) -> Hosts:
     """Where the servers are."""
-    if request.param == "worker":
-        with tempfile.TemporaryDirectory() as directory, TinyEngine(Path(directory)) as engine:
-            engine.start_worker()
-            yield engine.native_address.removeprefix("tcp://"), "{}:{}".format(*engine.tcp_address)
-    else:
-        with Ensemble(1, request.getfixturevalue("disk")) as nodes:
-            yield nodes.native_hosts, nodes.zk_hosts
+    return native_hosts
 
 
 @pytest.fixture

@@ -77,7 +77,6 @@ def test_a_killed_worker_is_noticed_at_once_and_the_session_goes_on_at_the_next(
         engine._workers[0].kill()
         assert states.next() is ClientState.SUSPENDED
         assert time.monotonic() - killed_at < 3.0, "a killed server is not waited for"
-        assert events.get(timeout=WAIT_S) == WatchedEvent(EventType.NONE, KeeperState.CONNECTING, "/e")
         with pytest.raises(ConnectionLoss):
             client.server_info()
         waiting = client.get_async("/e")
@@ -88,21 +87,37 @@ def test_a_killed_worker_is_noticed_at_once_and_the_session_goes_on_at_the_next(
         data, stat = waiting.get(timeout=WAIT_S)
         assert session is not None
         assert (data, stat.owner_session_id) == (b"mine", session[0])
+        assert events.empty(), "the watch is armed at the next server"
+        client.set("/e", b"changed")
+        assert events.get(timeout=WAIT_S) == WatchedEvent(EventType.CHANGED, KeeperState.CONNECTED, "/e")
     assert states.next() is ClientState.LOST
 
 
-def test_a_write_under_way_when_the_worker_dies_tells_that_it_may_have_been_done(engine: TinyEngine) -> None:
+def test_a_write_under_way_when_the_worker_dies_is_asked_again(engine: TinyEngine) -> None:
     with Client(native(engine), timeout=20.0) as client:
         client.create("/a")
         engine.do(lambda: setattr(engine, "is_applying", False))
-        write, read = client.set_async("/a", b"x"), client.get_async("/a")
+        write, read = client.set_async("/a", b"x", version=0), client.get_async("/a")
         wait_for(lambda: any(kind == 3 for kind, _ in engine.heard[2:]), WAIT_S, "the write to reach the engine")
         engine._workers[0].kill()
-        with pytest.raises(ConnectionLoss, match="/a"):
-            write.get(timeout=WAIT_S)
         engine.do(lambda: setattr(engine, "is_applying", True))
         engine.start_worker(2)
-        assert read.get(timeout=WAIT_S)[0] == b"", "a read that was under way is asked again"
+        assert write.get(timeout=WAIT_S).version == 1
+        assert read.get(timeout=WAIT_S)[0] == b"x"
+
+
+def test_a_write_that_was_done_and_not_answered_is_not_done_again(engine: TinyEngine) -> None:
+    with Client(native(engine), timeout=20.0) as client:
+        client.create("/a")
+        before = engine.machine.applied_index
+        engine.do(lambda: setattr(engine, "is_telling", False))
+        write = client.set_async("/a", b"x", version=0)
+        wait_for(lambda: engine.machine.applied_index > before, WAIT_S, "the write to be done")
+        engine._workers[0].kill()
+        engine.do(lambda: setattr(engine, "is_telling", True))
+        engine.start_worker(2)
+        assert write.get(timeout=WAIT_S).version == 1
+        assert client.get("/a")[0] == b"x"
 
 
 def test_a_session_that_is_over_is_replaced(engine: TinyEngine) -> None:

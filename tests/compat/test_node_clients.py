@@ -15,7 +15,7 @@ import pytest
 SCRIPTS = Path(__file__).parent / "node"
 BUILD = Path(__file__).parents[2] / "build" / "judges"
 INSTALL_S_MAX = 300.0
-RUN_S_MAX = 100.0
+RUN_S_MAX = 60.0
 pytestmark = [
     pytest.mark.process,
     pytest.mark.timeout(INSTALL_S_MAX + RUN_S_MAX),

@@ -70,7 +70,7 @@ def test_an_unreadable_peers_list(tmp_path: Path) -> None:
 
 def test_an_address_that_others_reach(tmp_path: Path) -> None:
     status, text = run("--data-dir", str(tmp_path / "1"), "--zk", "0.0.0.0:2181")
-    assert_one_line(status, text, "0.0.0.0:2181", "loopback", "authentication")
+    assert_one_line(status, text, "0.0.0.0:2181", "loopback", "encrypted", "--zk-tls", "--insecure-listen")
 
 
 def test_a_data_directory_of_another_node(disk: Path) -> None:

@@ -34,3 +34,12 @@ def test_what_is_late_lost_or_doubled_on_its_way_is_found(hosts: list[Address], 
     outcome = torture(hosts, SPOILED_ROUNDS, spoil=spoil, prefix=f"/{spoil}".encode())
     assert names <= set(outcome.wrong), outcome.wrong
     assert not outcome.is_good
+
+
+def test_a_failover_loses_no_event(disk: Path) -> None:
+    """The clients of the two surviving nodes hear of every change, those of the writes that had to be sent again included."""
+    with Ensemble(3, disk, ["--workers", str(WORKERS)]) as nodes:
+        survivors = [node.zk for node in nodes.followers()]
+        outcome = torture(survivors, ROUNDS, midway=nodes.leader().kill9)
+        assert not outcome.wrong, outcome.first_wrong
+        assert outcome.events >= ROUNDS

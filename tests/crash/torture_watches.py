@@ -187,8 +187,19 @@ def prepare(host: Address, prefix: bytes) -> None:
             assert err == 0, f"create {path!r}: {err}"
 
 
-def torture(hosts: Sequence[Address], rounds: int, seed: int = 1, spoil: str = "", prefix: bytes = b"/watched") -> Outcome:
-    """Plays so many rounds against nodes that run, on znodes below a new `prefix`.
+def nothing() -> None:
+    """What happens in the middle of a run by default."""
+
+
+def torture(
+    hosts: Sequence[Address],
+    rounds: int,
+    seed: int = 1,
+    spoil: str = "",
+    prefix: bytes = b"/watched",
+    midway: Callable[[], None] = nothing,
+) -> Outcome:
+    """Plays so many rounds against nodes that run, on znodes below a new `prefix`; calls `midway` in the middle.
 
     Raises ConnectionError when a node closes a connection, TimeoutError when it does not answer any more."""
     prepare(hosts[0], prefix)
@@ -200,6 +211,8 @@ def torture(hosts: Sequence[Address], rounds: int, seed: int = 1, spoil: str = "
     with connections(hosts, len(kinds)) as streams:
         crowd = Crowd(prefix, kinds, streams, places, seed, spoil)
         crowd.begin()
+        crowd.turn_until(lambda: crowd.events() >= rounds // 2)
+        midway()
         crowd.turn_until(lambda: crowd.events() >= rounds)
         for watcher in crowd.watchers:
             watcher.stop()

@@ -23,12 +23,14 @@ from fastzk.testing.serving import (
 )
 
 CLOSING = 4
-OPS = [*range(-13, 24), 100, 101, 105, 107, 1 << 30, -(1 << 31)]
+OPS = [*range(-15, 24), *range(99, 109), 1 << 30, -(1 << 31)]
 JUTE = st.one_of(
     st.binary(max_size=30),
     st.builds(packed, st.one_of(st.none(), st.binary(max_size=20), st.sampled_from([b"/", b"/a", b"/a/b"]))),
     st.sampled_from([b"\x00", b"\x01", b"\xff" * 4, b"\x80\x00\x00\x00", b"\x7f\xff\xff\xff"]),
     st.just(make_create(b"/a")),
+    st.builds(lambda op, rest: struct.pack(">i?i", op, False, -1) + rest, st.sampled_from([1, 4, 8, 14]), st.binary(max_size=9)),
+    st.sampled_from([struct.pack(">i", 1), struct.pack(">i?i", -1, True, -1), struct.pack(">q", 3)]),
 )
 REQUESTS = st.builds(
     lambda xid, op, parts: framed(struct.pack(">ii", xid, op) + b"".join(parts)),
@@ -46,11 +48,17 @@ PIECES = st.lists(st.one_of(REQUESTS, REQUESTS, NOISE), max_size=12)
 
 
 @settings(max_examples=250, deadline=None)
-@given(wire=st.integers(0, 1), is_greeted=st.booleans(), pieces=PIECES, cut=st.integers(1, 60), batch=st.integers(1, 40))
-def test_hostile_bytes(wire: int, is_greeted: bool, pieces: list[bytes], cut: int, batch: int) -> None:
-    node = Node((b"/a",), workers=1)
+@given(
+    wire=st.integers(0, 2), is_greeted=st.booleans(), is_local=st.booleans(), pieces=PIECES, cut=st.integers(1, 60),
+    batch=st.integers(1, 40),
+)  # fmt: skip
+def test_hostile_bytes(wire: int, is_greeted: bool, is_local: bool, pieces: list[bytes], cut: int, batch: int) -> None:
+    node = Node((b"/a",), workers=1, local_sessions=is_local)
     bystander = connected(node)
+    is_greeted = is_greeted and wire != 2
     hostile = connected(node, wire=wire) if is_greeted else opened(node, wire=wire)
+    if wire == 2 and batch % 2:  # the gate has spoken
+        hostile.send(framed(packed(b"10.0.0.1") + struct.pack(">ii", 1, 0)))
     data = b"".join(pieces) if is_greeted or len(pieces) % 2 else connect_request() + b"".join(pieces)
     server = node.servers[0]
     for turn, at in enumerate(range(0, len(data), cut)):
@@ -69,6 +77,9 @@ def test_hostile_bytes(wire: int, is_greeted: bool, pieces: list[bytes], cut: in
 def turn_over(node: Node, bystander: ClientTwin, hostile: ClientTwin | None) -> None:
     """Everything moves one step, and the bystander gets what it asked."""
     bystander.send(bystander.read(EXISTS, b"/a", True))
+    for slot, op, xid, body in node.servers[0].asked():
+        assert op in (100, 102)
+        node.servers[0].admit(slot, -115 if xid % 2 else 0, [("digest", f"{len(body)}:x")], body)
     count, made = node.servers[0].take_writes()
     if count:
         assert count_entries(made, node_id=1, worker=0) == count

@@ -64,16 +64,17 @@ class ServeMachine(RuleBasedStateMachine):
 
     @rule(
         which=st.integers(0, 50), other=st.integers(0, 50), path=st.sampled_from(PATHS), op=st.sampled_from(READS),
-        change=st.sampled_from(["create", "set", "delete"]), told=st.integers(0, 4), again=st.booleans(),
+        change=st.sampled_from(["create", "set", "delete"]), told=st.integers(0, 4),
+        again=st.sampled_from(["read", "watch", "rewatch2", "remove"]),
     )  # fmt: skip
-    def read_ahead(self, which: int, other: int, path: bytes, op: int, change: str, told: int, again: bool) -> None:
+    def read_ahead(self, which: int, other: int, path: bytes, op: int, change: str, told: int, again: str) -> None:
         """One client changes what another watches, which looks again between the change and its commit batch."""
         if self.clients:
             self.ask(which, [("watch", path, op)], 1000)
             self.ask(other, [(change, path, op)], 1000)
             self.collect(self.clients[other % len(self.clients)].worker)
             self.node.apply()
-            self.ask(which, [("watch", path, op), ("ping", path, op)] if again else [("read", path, op)], 1000)
+            self.ask(which, [("read", path, op), (again, path, op), ("ping", path, op)], 1000)
             if told:
                 self.node.deliver(self.clients[which % len(self.clients)].worker, told)
 
@@ -150,7 +151,8 @@ class ServeMachine(RuleBasedStateMachine):
         lists: tuple[tuple[bytes, ...], ...] = ((path, b"/a"), (b"/c", path), (b"/a", path))
         if action == "rewatch2":
             lists += ((path,), (b"/",))
-        return client.rewatch(max(client.last_zxid - op % 3, 0), lists)
+        seen_zxid = self.node.machine.applied_zxid if op % 4 == 0 else client.last_zxid  # perhaps through another node
+        return client.rewatch(max(seen_zxid - op % 3, 0), lists)
 
     @precondition(lambda self: self.clients)
     @rule(which=st.integers(0, 50), op=st.sampled_from([CLOSE, CLOSE, UNKNOWN_OP, None]))

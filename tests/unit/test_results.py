@@ -8,6 +8,7 @@ import struct
 
 import pytest
 
+from fastzk import limits
 from fastzk._core.apply import Machine
 from fastzk._core.arena import Arena
 from fastzk._core.blocks import make_entry, seal
@@ -18,7 +19,7 @@ SESSION_ID = 0x0100_0000_0001_0000
 NODE_ID, WORKER = 1, 3
 CREATE, SET_DATA, SYNC, CREATE2, CREATE_SESSION, CLOSE_SESSION, ATTACH_SESSION = 1, 5, 9, 15, -10, -11, -12
 REMEMBER, FORGET = 1, 0
-KEPT_MAX = 128
+KEPT_MAX = limits.RESULTS_REMEMBERED_MAX
 BODY_MAX = 16384
 OPEN = b"\0\0\0\1\0\0\0\x1f\0\0\0\5world\0\0\0\6anyone"
 GREETING = struct.pack(">i", 4000) + b"p" * 16

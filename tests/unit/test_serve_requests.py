@@ -13,8 +13,10 @@ from fastzk.testing.serving import (
     EXISTS,
     ClientTwin,
     Node,
+    connect_request,
     connected,
     framed,
+    heard,
     make_create,
     make_delete,
     make_set,
@@ -203,7 +205,10 @@ def test_all_children_are_counted(node: Node) -> None:
 
 def test_reads_that_are_handed_over_are_answered_as_well(node: Node) -> None:
     """All that a worker may read the engine may have to, with the identities of who asks."""
-    client = connected(node)
+    client = ClientTwin(node, 0, node.servers[0].open_slot(0, node.now_ms, b"10.0.0.1"))
+    client.send(connect_request())
+    move(node)
+    heard(client)
     assert write(node, client, (1, make_create(b"/a", b"x")), (1, make_create(b"/a/e", b"", 1))) == [0, 0]
     multi = struct.pack(">i?i", 4, False, -1) + packed(b"/a") + b"\x00" + END
     rewatch = struct.pack(">q", 0) + strings(b"/a") + strings() + strings()
@@ -338,6 +343,20 @@ def test_set_watches_is_armed_as_of_its_reply(node: Node) -> None:
     assert frames(client) == [(-1, -1, 0, event(DATA_CHANGED, b"/a")), (8, seen + 1, 0, b"")]
     write(node, writer, (5, make_set(b"/a", b"y")), (5, make_set(b"/b", b"y")))
     assert [body for _, _, _, body in frames(client)] == [event(DATA_CHANGED, b"/b")]
+
+
+def test_what_the_client_has_seen_elsewhere_is_not_told_again(node: Node) -> None:
+    """It comes from a node that was ahead; the watch is armed above the change that is still on its way to this worker."""
+    writer, client = connected(node), connected(node)
+    write(node, writer, (1, make_create(b"/a")))
+    writer.send(framed(struct.pack(">ii", 5, 5) + make_set(b"/a", b"x")))
+    node.collect(0)
+    node.apply()
+    client.send(framed(struct.pack(">iiq", 8, SET_WATCHES, node.machine.applied_zxid) + strings(b"/a") + strings() + strings()))
+    node.deliver_all()
+    assert [frame[0] for frame in frames(client)] == [8]
+    write(node, writer, (5, make_set(b"/a", b"y")))
+    assert [body for _, _, _, body in frames(client)] == [event(DATA_CHANGED, b"/a")]
 
 
 @pytest.mark.parametrize(

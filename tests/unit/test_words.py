@@ -65,6 +65,8 @@ CONNECTION = {
     "session_id": 0x10000B32E070000,
     "timeout_ms": 10000,
     "established_ms": 1795375527999,
+    "last_op": 1,
+    "last_xid": 5,
     "zxid": 3,
     "heard_ms": 11764948,
     "ends_ms": 1795375543500,
@@ -76,7 +78,7 @@ WATCHES = Gathered([{"session_id": 0x1, "paths": ["/e", "/none"]}, {"session_id"
 IDLE = dataclasses.replace(FACTS, is_serving=False)
 STATISTICS = (
     "Latency min/avg/max: 1/3.3333/7\nReceived: 10\nSent: 9\nConnections: 3\nOutstanding: 1\n"
-    "Zxid: 0x20000000a\nMode: leader\nNode count: 5\nProposal sizes last/min/max: 86/48/90\n"
+    "Zxid: 0x20000000a\nMode: leader\nNode count: 6\nProposal sizes last/min/max: 86/48/90\n"
 )
 
 
@@ -110,7 +112,7 @@ def test_mntr_is_keys_and_values_with_a_tab_between() -> None:
         "zk_packets_received": "10",
         "zk_num_alive_connections": "3",
         "zk_outstanding_requests": "1",
-        "zk_znode_count": "5",
+        "zk_znode_count": "6",
         "zk_watch_count": "4",
         "zk_ephemerals_count": "1",
         "zk_approximate_data_size": "44",
@@ -160,10 +162,18 @@ def test_conf_and_dirs() -> None:
 
 def test_cons_has_the_session_of_each_connection() -> None:
     assert text(b"cons", gathered=CONNECTED) == (
-        " /127.0.0.1:4000[1](queued=0,recved=6,sent=7,sid=0x10000b32e070000,lop=NA,est=1795375527999,to=10000,lzxid=0x3,"
-        "lresp=11764948,llat=0,minlat=0,avglat=0,maxlat=0)\n"
+        " /127.0.0.1:4000[1](queued=0,recved=6,sent=7,sid=0x10000b32e070000,lop=CREA,est=1795375527999,to=10000,lcxid=0x5,"
+        "lzxid=0x3,lresp=11764948,llat=0,minlat=0,avglat=0,maxlat=0)\n"
         " /[::1]:4001[0](queued=2,recved=1,sent=0)\n\n"
     )
+
+
+def test_cons_as_go_zookeeper_reads_it() -> None:
+    """Its pattern wants every field."""
+    line = text(b"cons", gathered=Gathered([CONNECTION])).splitlines()[0]
+    fields = "queued=(\\d+),recved=(\\d+),sent=(\\d+),sid=(0x[A-Za-z0-9]+),lop=(\\w+),est=(\\d+),to=(\\d+),lcxid=(0x[A-Za-z0-9]+)"
+    more = "lzxid=(0x[A-Za-z0-9]+),lresp=(\\d+),llat=(\\d+),minlat=(\\d+),avglat=(\\d+),maxlat=(\\d+)"
+    assert re.match(rf"^ /((?:[0-9]{{1,3}}\.){{3}}[0-9]{{1,3}}):(\d+)\[\d+\]\({fields},{more}\)$", line)
 
 
 def test_dump_of_a_leader_and_of_a_follower() -> None:

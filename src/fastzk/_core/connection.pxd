@@ -54,6 +54,8 @@ ctypedef struct connection_t:
     uint16_t port               # of the peer, 0 = not known
     uint32_t word               # a four-letter word was asked: its four bytes; the worker writes the answer and closes
     uint32_t timeout_ms
+    int32_t last_op             # of its requests, and the number of the last that was not below 0; for people
+    int32_t last_xid
     buffer_t input              # bytes that wait: part of a frame, or frames behind a wait
     buffer_t output             # frames that may leave now
     buffer_t held               # segments: uint64 zxid, uint64 size, bytes

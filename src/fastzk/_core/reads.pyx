@@ -35,8 +35,6 @@ from fastzk._core.codes cimport (
     OPCODE_GET_DATA,
     OPCODE_GET_EPHEMERALS,
     OPCODE_MULTI_READ,
-    OPCODE_SET_WATCHES,
-    OPCODE_SET_WATCHES2,
     OPCODE_WHO_AM_I,
     PERM_ADMIN,
     PERM_READ,
@@ -72,36 +70,23 @@ cdef enum:
     RESULT_HEAD = 9             # type, done, err
 
 
-cdef bint is_read(int32_t op) noexcept nogil:
-    return (op == OPCODE_EXISTS or op == OPCODE_GET_DATA or op == OPCODE_GET_ACL or op == OPCODE_GET_CHILDREN
-            or op == OPCODE_GET_CHILDREN2 or op == OPCODE_MULTI_READ or op == OPCODE_WHO_AM_I
-            or op == OPCODE_SET_WATCHES or op == OPCODE_SET_WATCHES2 or op == OPCODE_GET_EPHEMERALS
-            or op == OPCODE_GET_ALL_CHILDREN_NUMBER)
-
-
 cdef int read_decode(read_t *read, int32_t op, const char *body, size_t size) noexcept nogil:
     cdef jute_t r = jute_over(body, size)
     cdef int32_t path_size = 0
     read.op = op
     read.is_watching = False
-    read.path = NULL
-    read.path_size = 0
+    read.is_of_znode = op <= OPCODE_GET_CHILDREN2 or op == OPCODE_GET_ALL_CHILDREN_NUMBER
     read.body = body
     read.size = <uint32_t>size
-    if op == OPCODE_WHO_AM_I:
-        return ERR_OK
+    if read.is_of_znode or op == OPCODE_GET_EPHEMERALS:
+        read.path = jute_bytes(&r, &path_size)
+        read.path_size = <uint32_t>max(path_size, 0)
+        if read.is_of_znode and op != OPCODE_GET_ACL and op != OPCODE_GET_ALL_CHILDREN_NUMBER:
+            read.is_watching = jute_bool(&r)
+        return ERR_MARSHALLING if r.failed or (read.path is NULL and read.is_of_znode) else ERR_OK
     if op == OPCODE_MULTI_READ:
         return multi_check(&r)
-    if op == OPCODE_SET_WATCHES or op == OPCODE_SET_WATCHES2:
-        return rewatch_check(read)
-    read.path = jute_bytes(&r, &path_size)
-    if op == OPCODE_GET_EPHEMERALS:
-        read.path_size = <uint32_t>max(path_size, 0)
-        return ERR_MARSHALLING if r.failed else ERR_OK
-    read.path_size = <uint32_t>path_size
-    if op != OPCODE_GET_ACL and op != OPCODE_GET_ALL_CHILDREN_NUMBER:
-        read.is_watching = jute_bool(&r)
-    return ERR_MARSHALLING if r.failed or read.path is NULL else ERR_OK
+    return ERR_OK if op == OPCODE_WHO_AM_I else rewatch_check(read)
 
 
 cdef int read_answer(arena_t *a, const read_t *read, buffer_t *out, uint64_t *zxid) noexcept nogil:
@@ -126,6 +111,8 @@ cdef int read_answer(arena_t *a, const read_t *read, buffer_t *out, uint64_t *zx
 
 cdef inline int answer_once(arena_t *a, const read_t *read, uint64_t sequence, buffer_t *out) noexcept nogil:
     """One try, worth nothing unless the sequence is still the same afterwards.  An error is found before an append."""
+    if read.is_of_znode:
+        return answer_znode(a, read.op, read.path, read.path_size, &read.who, sequence, out)
     if read.op == OPCODE_MULTI_READ:
         return multi_read(a, read, sequence, out)
     if read.op == OPCODE_WHO_AM_I:
@@ -133,9 +120,7 @@ cdef inline int answer_once(arena_t *a, const read_t *read, uint64_t sequence, b
         return ERR_OK
     if read.op == OPCODE_GET_EPHEMERALS:
         return own_ephemerals(a, read, sequence, out)
-    if read.op == OPCODE_SET_WATCHES or read.op == OPCODE_SET_WATCHES2:
-        return ERR_OK if rewatch_judge(a, read, sequence, out) else TORN
-    return answer_path(a, read.op, read.path, read.path_size, &read.who, sequence, out)
+    return ERR_OK if rewatch_judge(a, read, sequence, out) else TORN
 
 
 cdef int own_ephemerals(arena_t *a, const read_t *read, uint64_t sequence, buffer_t *out) noexcept nogil:
@@ -159,8 +144,8 @@ cdef int own_ephemerals(arena_t *a, const read_t *read, uint64_t sequence, buffe
     return TORN if tree_ephemerals(a, session, prefix, size, sequence, out) else ERR_OK
 
 
-cdef inline int answer_path(arena_t *a, int32_t op, const char *path, uint32_t path_size, const caller_t *who,
-                            uint64_t sequence, buffer_t *out) noexcept nogil:
+cdef inline int answer_znode(arena_t *a, int32_t op, const char *path, uint32_t path_size, const caller_t *who,
+                             uint64_t sequence, buffer_t *out) noexcept nogil:
     """What one znode answers."""
     cdef ref_t ref
     cdef const znode_t *znode
@@ -283,7 +268,7 @@ cdef int multi_read(arena_t *a, const read_t *read, uint64_t sequence, buffer_t 
             out.size = out.start + place
             return ERR_SYSTEM
         put_result(out, op, 0, ERR_OK)
-        err = answer_path(a, op, path, <uint32_t>size, &read.who, sequence, out)
+        err = answer_znode(a, op, path, <uint32_t>size, &read.who, sequence, out)
         if err == TORN or not arena_read_valid(a, sequence):
             return TORN
         if err:

@@ -172,6 +172,9 @@ cdef class Requests(Credentials):
             c.is_ending = 1
         elif c.sent_serial != c.answered_serial or not self.seldom(c, slot, op, xid, body, size):
             return False
+        c.last_op = op
+        if xid >= 0:
+            c.last_xid = xid
         c.received += 1
         self.received += 1
         return True
@@ -219,7 +222,7 @@ cdef class Requests(Credentials):
                           uint64_t handled, const char *answer, size_t size) noexcept nogil:
         """The read was answered at `zxid`: arms its watch as of then, and replies."""
         cdef int kind
-        if read.op == OPCODE_SET_WATCHES or read.op == OPCODE_SET_WATCHES2:
+        if not read.is_of_znode and (read.op == OPCODE_SET_WATCHES or read.op == OPCODE_SET_WATCHES2):
             self.rewatch(c, slot, xid, read, zxid, handled, answer)
             return
         if read.is_watching and (err == 0 or (err == ERR_NO_NODE and read.op == OPCODE_EXISTS)):

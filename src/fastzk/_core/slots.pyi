@@ -22,6 +22,8 @@ class ConnectionFacts(TypedDict):
     queued: int
     heard_ms: int
     since_ms: int
+    last_op: int  # of its requests; 0 before the first
+    last_xid: int  # the number of the last request that was not below 0
 
 class Slots:
     """All connections of one worker; its use is Server.  A `slot` came from open_slot() and was not closed since."""

@@ -554,6 +554,7 @@ cdef class Slots:
                     "timeout_ms": c.timeout_ms, "outstanding": c.sent_serial - c.answered_serial,
                     "received": c.received, "sent": c.replied,
                     "queued": buffer_live(&c.input) + connection_backlog(c), "heard_ms": c.heard_ms, "since_ms": c.since_ms,
+                    "last_op": c.last_op, "last_xid": c.last_xid,
                 })
         return found
 

@@ -13,8 +13,7 @@ Rules:
     under its old xid, before what waits: see _on_unanswered.  A write only to a server that remembers results
     (protocolVersion 1), so that it is done once (Z10); with another one it fails with ConnectionLoss, for it may have been done.
   * A connection begins with who we are and what we watch (the prelude), before any call: the next server knows neither.
-  * A watch is entered when its read's answer is taken, before the next record is: no event can overtake it.  It outlives
-    connections and ends with the session, with an event of type NONE.
+  * Watches outlive connections and end with the session, with an event of type NONE (watching.py).
   * Nothing waits for ever: without a connection for as long as a session lives, what waits fails (ConnectionLoss)."""
 
 import struct
@@ -24,20 +23,17 @@ from enum import Enum
 from typing import Any
 
 from fastzk import limits
-from fastzk.client.call import Answer, Call, Fired, Outcome, StateChange
+from fastzk.client.call import Answer, Call, Outcome, StateChange
 from fastzk.client.hosts import Address, HostRing
 from fastzk.client.retry import Backoff
-from fastzk.client.watches import WatchKind, WatchTable
-from fastzk.data import WatchedEvent
-from fastzk.defs import PASSWORD_SIZE, EventType, KeeperState, OpCode, Xid
+from fastzk.client.watching import SessionWatches
+from fastzk.defs import PASSWORD_SIZE, KeeperState, OpCode, Xid
 from fastzk.errors import (
     AuthFailedError,
     ConnectionClosedError,
     ConnectionLoss,
     FastzkError,
     MarshallingError,
-    NoNodeError,
-    NoWatcherError,
     ProtocolError,
     SessionExpiredError,
     error_for,
@@ -88,11 +84,10 @@ class Session:
         # What was asked for, and what the server grants while a session lives.
         self._wanted_timeout_s = timeout_s
         self.timeout_s = timeout_s
-        self.watches = WatchTable()
+        self.watches = SessionWatches(chroot)
 
         self._hosts = hosts
         self._backoff = backoff
-        self._chroot = chroot
         self._credentials = credentials
         # Calls to be sent, and those that were sent and are unanswered, both in order.
         self._queue: deque[Call] = deque()
@@ -295,10 +290,8 @@ class Session:
         prelude: list[Call] = []
         for scheme, credential in tuple(self._credentials):
             shown = credential.encode() if isinstance(credential, str) else credential
-            prelude.append(_own_call(records.Auth(0, scheme, shown)))
-        # All batches tell the same zxid: answers to the first ones say nothing of what the others have missed.
-        for request in self.watches.rearm(self.last_zxid, self._chroot):
-            prelude.append(_own_call(request))
+            prelude.append(Call(OpCode.AUTH, records.encode_request(records.Auth(0, scheme, shown)), is_own=True))
+        prelude += self.watches.arming_calls(self.last_zxid)
         self._queue.extendleft(reversed(prelude))
 
     def _expire(self, now: float) -> None:
@@ -310,7 +303,7 @@ class Session:
         self._can_repeat = True
         assert not self._pending, "they went back into the queue with the connection"
         self._fail_all(self._queue, SessionExpiredError, reason)
-        self._end_watches(KeeperState.EXPIRED_SESSION)
+        self._outcomes += self.watches.end(KeeperState.EXPIRED_SESSION)
         self._give_up_at = now + self.timeout_s
         self._become_idle(now)
 
@@ -377,7 +370,7 @@ class Session:
             if not call.xid:
                 call.xid = xid = xid + 1 if xid < _XID_MAX else 1
             if call.removes is not None:
-                self._choose_removal(call)
+                self.watches.choose_removal(call, pending)
             call.tries += 1
             pending.append(queue.popleft())
             body = call.body
@@ -397,7 +390,7 @@ class Session:
         if header.xid > 0 or header.xid in (Xid.AUTH, Xid.SET_WATCHES):
             self._on_reply(header, record)
         elif header.xid == Xid.NOTIFICATION:
-            self._on_event(records.WatcherEvent.decode(record, records.REPLY_HEADER_SIZE))
+            self._outcomes += self.watches.on_event(records.WatcherEvent.decode(record, records.REPLY_HEADER_SIZE))
         elif header.xid != Xid.PING:
             raise ProtocolError(f"a reply to xid {header.xid}")
 
@@ -441,53 +434,11 @@ class Session:
             if error is not None:
                 raise ProtocolError(f"it does not arm our watches: {error!r}")
         elif call.removes is not None:
-            error = self._remove_watches(call, error)
+            fired, error = self.watches.on_removed(call, error)
+            self._outcomes += fired
         elif call.function is not None:
-            self._enter_watch(call, error)
+            self.watches.enter(call, error)
         return error
-
-    # ---- watches
-
-    def _enter_watch(self, call: Call, error: FastzkError | None) -> None:
-        assert call.watch is not None
-        assert call.path is not None
-        assert call.function is not None
-        if error is None:
-            self.watches.add(call.watch, call.path, call.function)
-        elif isinstance(error, NoNodeError) and call.op == OpCode.EXISTS:
-            self.watches.add(WatchKind.EXIST, call.path, call.function)
-
-    def _choose_removal(self, call: Call) -> None:
-        """A function that is not the only one there is taken off here alone: the server knows nothing of functions."""
-        if call.function is not None:
-            assert call.removes is not None
-            assert call.path is not None
-            is_shared = self.watches.is_shared(call.removes, call.path, call.function) or any(
-                other.path == call.path and other.function not in (None, call.function) and other.removes is None
-                for other in self._pending
-            )
-            call.op = OpCode.CHECK_WATCHES if is_shared else OpCode.REMOVE_WATCHES
-
-    def _remove_watches(self, call: Call, error: FastzkError | None) -> FastzkError | None:
-        assert call.removes is not None
-        assert call.path is not None
-        removed = self.watches.remove(call.removes, call.path, call.function)
-        for kind, functions in removed:
-            self._outcomes.append(Fired(functions, WatchedEvent(kind, KeeperState.CONNECTED, call.path)))
-        if call.function is not None:
-            return None if removed else NoWatcherError(call.path)
-        # The server may have sent their event just before.
-        return None if removed and isinstance(error, NoWatcherError) else error
-
-    def _on_event(self, event: records.WatcherEvent) -> None:
-        kind = EventType(event.type)
-        path = self._without_chroot(event.path)
-        functions = self.watches.fire(kind, path)
-        if functions:
-            self._outcomes.append(Fired(functions, WatchedEvent(kind, KeeperState(event.state), path)))
-
-    def _without_chroot(self, path: str) -> str:
-        return path.removeprefix(self._chroot) or "/"
 
     # ---- endings
 
@@ -511,11 +462,7 @@ class Session:
         self._pending.clear()
         self._queue.clear()
         self._outcomes.append(StateChange(state, reason))
-        self._end_watches(state)
-
-    def _end_watches(self, state: KeeperState) -> None:
-        for path, functions in self.watches.take_all():
-            self._outcomes.append(Fired(functions, WatchedEvent(EventType.NONE, state, path)))
+        self._outcomes += self.watches.end(state)
 
     def _fail(self, call: Call, error: FastzkError) -> None:
         if not call.is_own:
@@ -525,10 +472,6 @@ class Session:
         for call in calls:
             self._fail(call, error(reason))  # each its own, since raising one writes a traceback into it
         calls.clear()
-
-
-def _own_call(request: records.Request) -> Call:
-    return Call(request.op, records.encode_request(request), is_own=True)
 
 
 def _loss_of(call: Call) -> ConnectionLoss:

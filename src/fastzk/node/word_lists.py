@@ -9,7 +9,40 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fastzk.defs import OpCode
+
 Part = Mapping[str, Any]
+
+# What ZooKeeper calls a connection's last operation.
+_OPERATIONS = {
+    0: "SESS",
+    OpCode.CREATE: "CREA",
+    OpCode.CREATE2: "CREA",
+    OpCode.CREATE_CONTAINER: "CREA",
+    OpCode.CREATE_TTL: "CREA",
+    OpCode.DELETE: "DELE",
+    OpCode.EXISTS: "EXIS",
+    OpCode.GET_DATA: "GETD",
+    OpCode.SET_DATA: "SETD",
+    OpCode.GET_ACL: "GETA",
+    OpCode.SET_ACL: "SETA",
+    OpCode.GET_CHILDREN: "GETC",
+    OpCode.GET_CHILDREN2: "GETC",
+    OpCode.SYNC: "SYNC",
+    OpCode.PING: "PING",
+    OpCode.MULTI: "MULT",
+    OpCode.MULTI_READ: "MLTR",
+    OpCode.RECONFIG: "RECO",
+    OpCode.CHECK_WATCHES: "CHKW",
+    OpCode.REMOVE_WATCHES: "REMW",
+    OpCode.SET_WATCHES: "SETW",
+    OpCode.SET_WATCHES2: "STW2",
+    OpCode.ADD_WATCH: "ADDW",
+    OpCode.GET_EPHEMERALS: "GETE",
+    OpCode.GET_ALL_CHILDREN_NUMBER: "GETACN",
+    OpCode.WHO_AM_I: "HOMI",
+    OpCode.CLOSE_SESSION: "CLOS",
+}
 
 
 def cons_text(connections: Sequence[Part]) -> str:
@@ -86,18 +119,18 @@ def _details(connection: Part) -> str:
         return ""
     details = {
         "sid": _hex(connection["session_id"]),
-        "lop": connection.get("last_op", "NA"),
+        "lop": _OPERATIONS.get(connection["last_op"], "NA"),
         "est": connection["established_ms"],
         "to": connection["timeout_ms"],
-        "lcxid": _hex(connection["last_xid"]) if connection.get("last_xid", -1) >= 0 else None,
+        "lcxid": _hex(connection["last_xid"]),
         "lzxid": _hex(connection["zxid"]),
         "lresp": connection["heard_ms"],
-        "llat": connection.get("latency_ms_last", 0),
-        "minlat": connection.get("latency_ms_min", 0),
-        "avglat": connection.get("latency_ms_avg", 0),
-        "maxlat": connection.get("latency_ms_max", 0),
+        "llat": 0,  # latencies are measured for the node, not for each of its connections
+        "minlat": 0,
+        "avglat": 0,
+        "maxlat": 0,
     }
-    return "".join(f",{key}={value}" for key, value in details.items() if value is not None)
+    return "".join(f",{key}={value}" for key, value in details.items())
 
 
 def _connection_sets(connections: Sequence[Part]) -> list[str]:

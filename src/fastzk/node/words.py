@@ -81,6 +81,11 @@ class NodeFacts:
     log_bytes: int  # of those of the log
 
     @property
+    def znode_count(self) -> int:
+        """As ZooKeeper counts, whose root stands in its table under two names."""
+        return self.arena["znode_count"] + 1
+
+    @property
     def latency_ms_avg(self) -> float:
         """Mean time a write took."""
         count = self.total["latency_count"]
@@ -146,7 +151,7 @@ def _statistics(facts: NodeFacts) -> str:
         f"Outstanding: {total['outstanding']}\n"
         f"Zxid: {facts.zxid:#x}\n"
         f"Mode: {facts.mode}\n"
-        f"Node count: {facts.arena['znode_count']}\n"
+        f"Node count: {facts.znode_count}\n"
     )
     if facts.mode == "leader":
         text += "Proposal sizes last/min/max: {}/{}/{}\n".format(*_proposal_sizes(engine))
@@ -217,12 +222,13 @@ def _mntr(facts: NodeFacts, gathered: Gathered) -> str:
     values: dict[str, int | float | str] = {"version": FULL_VERSION, "server_state": facts.mode}
     if facts.mode in ("leader", "follower"):
         values["peer_state"] = "leading - broadcast" if facts.mode == "leader" else "following - broadcast"
+        values["quorum_size"] = facts.voter_count
     values |= {
         "ephemerals_count": arena["ephemeral_count"],
         "avg_latency": facts.latency_ms_avg,
         "num_alive_connections": total["connections"],
         "outstanding_requests": total["outstanding"],
-        "znode_count": arena["znode_count"],
+        "znode_count": facts.znode_count,
         "global_sessions": arena["session_count"],
         "packets_sent": total["sent"],
         "packets_received": total["received"],
@@ -237,7 +243,6 @@ def _mntr(facts: NodeFacts, gathered: Gathered) -> str:
         "max_latency": total["latency_ms_max"],
         "outstanding_tls_handshake": facts.gate["tls_handshakes"],
         "max_file_descriptor_count": facts.descriptors_max,
-        "quorum_size": facts.voter_count,
         "connection_rejected": total["refused"],
         "connection_request_count": total["accepted"],
         "bytes_received_count": total["bytes_received"],

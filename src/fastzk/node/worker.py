@@ -279,6 +279,7 @@ class Worker:
             if _monotonic_ms() >= second_ms:
                 second_ms = _monotonic_ms() + 1000
                 self._touch()
+                self._count_local_sessions()
                 self._check_lag()
                 loop.second()
         self._end()
@@ -321,6 +322,12 @@ class Worker:
         self._touched += self._server.take_touched()
         if self._touched and self._link.tell(TOUCH, len(self._touched) // 8, self._touched):
             self._touched = b""
+
+    def _count_local_sessions(self) -> None:
+        """For mntr.  Where there are none, nobody looks through the connections for them."""
+        if self._config.has_local_sessions or self._server.is_read_only:
+            count = sum(each["is_local"] for each in self._server.describe())
+            self._stats.count(self._config.stats_slot, "local_sessions", count)
 
     def _check_lag(self) -> None:
         """Raises LinkError when the engine has given this worker up: nothing comes any more, so no hole would be seen.

@@ -29,7 +29,7 @@ CONNECTION_NEW = 1
 
 
 class WorkerFacts:
-    """The facts of one worker.  `role` gives the node's role, as the engine has told last; `peer_of` a slot's address."""
+    """The facts of one worker.  `role` gives the node's role, as the engine has told last."""
 
     def __init__(
         self,
@@ -111,6 +111,8 @@ class WorkerFacts:
                     "session_id": 0 if each["state"] == CONNECTION_NEW else each["session_id"],
                     "timeout_ms": each["timeout_ms"],
                     "established_ms": wall_ms - (now_ms - each["since_ms"]),
+                    "last_op": each["last_op"],
+                    "last_xid": each["last_xid"],
                     "zxid": zxid,
                     "heard_ms": each["heard_ms"],
                     "ends_ms": wall_ms - (now_ms - each["heard_ms"]) + (each["timeout_ms"] or 10_000),

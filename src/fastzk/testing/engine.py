@@ -57,6 +57,7 @@ class TinyEngine:
         self.round = 1
         self.status = NodeStatus(1, 1, STANDALONE, True)
         self.is_applying = True  # False: writes are dropped, as by a node without a leader
+        self.is_telling = True  # False: what was done is told to no worker
         self.before_read: Callable[[], None] = lambda: None  # runs before a read that was handed over is answered
         self.touched: set[int] = set()
         self.heard: list[tuple[int, int]] = []  # (kind, count) of every message of workers
@@ -182,6 +183,8 @@ class TinyEngine:
             else:
                 self.machine.remove_worker(number)
         self.machine.take_session_changes()
+        if not self.is_telling:
+            return
         zxid = self.machine.applied_zxid
         for number in self.links.numbers:
             items = self.machine.take_items(number)

@@ -32,7 +32,10 @@ from fastzk.testing.twin import (
     is_within,
 )
 
-__all__ = ["CLOSE", "EXISTS", "GET_CHILDREN", "GET_CHILDREN2", "GET_DATA", "PING", "READS", "ClientTwin", "framed"]
+__all__ = [
+    "CLOSE", "EXISTS", "GET_CHILDREN", "GET_CHILDREN2", "GET_DATA", "NODE_ID", "OPEN_ACL", "PING", "READS", "ClientTwin", "History",
+    "Node", "connect_request", "connected", "framed", "heard", "make_create", "make_delete", "make_set", "move", "opened",
+]  # fmt: skip
 
 NODE_ID = 1
 EPOCH = 3

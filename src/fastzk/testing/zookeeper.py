@@ -1,7 +1,7 @@
 """A real Apache ZooKeeper server on loopback, to ask what is right: the version that a pinned pom names.
 
 Rules: it stands alone, on free ports and in a directory of its own, and is gone with both when the `with` ends.
-TTL znodes, reconfiguration and the four-letter words are on, and its administration server is off."""
+TTL znodes and the four-letter words are on, and its administration server is off."""
 
 import contextlib
 import os
@@ -31,7 +31,6 @@ dataDir={data}
 clientPort={port}
 clientPortAddress=127.0.0.1
 maxClientCnxns=0
-reconfigEnabled=true
 admin.enableServer=false
 4lw.commands.whitelist=*
 """

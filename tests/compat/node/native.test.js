@@ -2,9 +2,9 @@
 'use strict';
 
 const assert = require('node:assert/strict');
-const { after, before, test } = require('node:test');
+const { after, before } = require('node:test');
 const ZooKeeper = require('zookeeper');
-const { digest, hosts, place, until, wire } = require('./servers.js');
+const { digest, hosts, place, test, until, wire } = require('./servers.js');
 
 const { constants } = ZooKeeper;
 const root = place('native');

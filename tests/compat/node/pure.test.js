@@ -3,9 +3,9 @@
 
 const assert = require('node:assert/strict');
 const { promisify } = require('node:util');
-const { after, before, test } = require('node:test');
+const { after, before } = require('node:test');
 const zookeeper = require('node-zookeeper-client');
-const { digest, hosts, place, until, wire } = require('./servers.js');
+const { digest, hosts, place, test, until, wire } = require('./servers.js');
 
 const { ACL, CreateMode, Event, Exception, Id, Permission, State } = zookeeper;
 const root = place('pure');

@@ -3,6 +3,7 @@
 
 const { createHash } = require('node:crypto');
 const net = require('node:net');
+const runner = require('node:test');
 
 const hosts = process.env.ZOOKEEPER_HOSTS;
 if (!hosts) {
@@ -16,6 +17,9 @@ exports.hosts = hosts;
 
 /** The id under which ZooKeeper knows a user of scheme digest. */
 exports.digest = (user, password) => `${user}:${createHash('sha1').update(`${user}:${password}`).digest('base64')}`;
+
+/** A test that does not wait for ever. */
+exports.test = (name, body) => runner.test(name, { timeout: 30000 }, body);
 
 /** Waits until the function gives something true, and gives that; an error that names it after so many milliseconds. */
 exports.until = async (what, condition, limitMs = 20000) => {

@@ -85,15 +85,15 @@ class Duel:
                 break
         else:
             difference = self._barrier(len(conversation), None, range(SLOTS), views)
-        rule = None
-        if difference is not None:
-            rule = rules.allowed(difference.step, difference.where, difference.oracle, difference.candidate)
         for player in self._players:
             player.reset(0)
         trees = [tree.walk(admin) for admin in self._admins]
         if difference is None:
             difference = compare_trees(len(conversation), [_seen(view, whole) for view, whole in zip(views, trees, strict=True)])
         self._settle(trees, difference is None)
+        if difference is None or self._is_self_check:
+            return difference
+        rule = rules.allowed(difference.step, difference.where, difference.oracle, difference.candidate)
         if rule is None:
             return difference
         self.allowed[rule.name] += 1
@@ -125,6 +125,8 @@ class Duel:
         self.exchanges.append(Exchange(number, step, seen))
         if seen[0] != seen[1]:
             return Difference(number, step, "answer", *seen)
+        if not self._is_self_check and rules.is_parting(step, seen[0]):
+            return Difference(number, step, rules.STATE, *seen)
         if isinstance(step, Drop | Connect) or not (watchers and _may_change(step, answers[0])):
             return None
         return self._barrier(number, step, sorted(watchers - ({step.slot} if isinstance(step, Resume) else set())), views)

@@ -15,13 +15,16 @@ from fastzk.errors import ErrorCode
 from fastzk.testing.differential.steps import Request, Resume, Step
 
 UNKNOWN_OP = 99
+_SET_WATCHES = (OpCode.SET_WATCHES, OpCode.SET_WATCHES2)
+STATE = "state"  # where the same answers leave two servers in different states
 
 _IP = rb"\x00\x00\x00\x02ip\x00\x00\x00."  # the scheme of an identity, and the size of the string behind it
 # A number with a sign or with zeros in front; an IPv6 address that ends as an IPv4 address does.
 _LOOSE_IP = re.compile(_IP + rb"[0-9a-f:./+]*?(?:\+|(?<![0-9a-f])0[0-9])", re.DOTALL)
 _MIXED_IP = re.compile(_IP + rb"[0-9a-f]*:[0-9a-f:]*\.", re.DOTALL)
-# A scheme of ACLs, and a null behind it.
-_NULL_ID = re.compile(rb"\x00\x00\x00.(?:world|digest|ip)\xff\xff\xff\xff", re.DOTALL)
+_FOREIGN_SCHEME = re.compile(rb"\x00\x00\x00\x04(?:sasl|x509)\x00\x00\x00.")
+# An entry of an ACL: perms, a scheme, and a null behind it; or perms, a null scheme and an id.
+_NULL_ID = re.compile(rb"\x00\x00\x00.(?:world|digest|ip|auth)\xff\xff\xff\xff|\xff\xff\xff\xff\x00\x00\x00.", re.DOTALL)
 
 
 class Rule(NamedTuple):
@@ -37,6 +40,11 @@ def for_oracle(step: Step) -> Step:
     if isinstance(step, Request) and step.op in (OpCode.DELETE_CONTAINER, OpCode.CREATE_SESSION):
         return step._replace(op=UNKNOWN_OP)
     return step
+
+
+def is_parting(step: Step, oracle: Any) -> bool:
+    """True when ZooKeeper may have done half of what it refused; fastzk has done nothing."""
+    return isinstance(step, Request) and step.op in _SET_WATCHES and _errors(oracle) == [ErrorCode.MARSHALLING_ERROR]
 
 
 def allowed(step: Step | None, where: str, oracle: Any, candidate: Any) -> Rule | None:
@@ -56,13 +64,23 @@ def _errors(seen: Any) -> list[int]:
 
 
 def _is_half_read(step: Step | None, where: str, oracle: Any, candidate: Any) -> bool:
-    """ZooKeeper's answer has events before its refusal, or armed what came before; fastzk's is the refusal alone."""
+    """ZooKeeper's answer has events before its refusal, or it armed what came before; fastzk's is the refusal alone."""
     return (
         isinstance(step, Request)
-        and step.op in (OpCode.SET_WATCHES, OpCode.SET_WATCHES2)
+        and step.op in _SET_WATCHES
         and _errors(oracle) in ([ErrorCode.MARSHALLING_ERROR], [ErrorCode.OK])
         and _errors(candidate) == [ErrorCode.MARSHALLING_ERROR]
         and len(candidate) == 2
+    )
+
+
+def _is_half_answered(step: Step | None, where: str, oracle: Any, candidate: Any) -> bool:
+    """ZooKeeper's refusal has what it had found so far behind it."""
+    return (
+        isinstance(step, Request)
+        and step.op == OpCode.MULTI_READ
+        and _errors(oracle)[:1] == _errors(candidate) == [ErrorCode.MARSHALLING_ERROR]
+        and candidate[0][4] is None
     )
 
 
@@ -123,6 +141,29 @@ def _is_count_of_root(step: Step | None, where: str, oracle: Any, candidate: Any
     )
 
 
+def _is_foreign_scheme(step: Step | None, where: str, oracle: Any, candidate: Any) -> bool:
+    return (
+        isinstance(step, Request)
+        and _FOREIGN_SCHEME.search(step.body) is not None
+        and ErrorCode.INVALID_ACL in _errors(oracle)
+        and ErrorCode.INVALID_ACL not in _errors(candidate)
+    )
+
+
+def _is_repeated_entry(step: Step | None, where: str, oracle: Any, candidate: Any) -> bool:
+    return bool(oracle != candidate and _without_repetition(oracle) == candidate)
+
+
+def _without_repetition(seen: Any) -> Any:
+    """An answer, with each entry of an ACL in it kept once."""
+    if isinstance(seen, tuple):
+        return tuple(map(_without_repetition, seen))
+    if isinstance(seen, list):
+        is_acl = all(isinstance(one, tuple) and len(one) == 3 and isinstance(one[1], str) for one in seen)
+        return list(dict.fromkeys(seen)) if is_acl else list(map(_without_repetition, seen))
+    return seen
+
+
 def _never(step: Step | None, where: str, oracle: Any, candidate: Any) -> bool:
     return False
 
@@ -133,9 +174,12 @@ RULES = (
     Rule("text that is not UTF-8", "a name is what its client says it is; ZooKeeper has Java's text in between", _never),
     Rule("session of a stranger", "whoever guesses a session's id could end its connection again and again", _is_stranger),
     Rule("setWatches with a null path", "a request is done or refused, not half of each; no client sends it", _is_half_read),
+    Rule("multiRead with a null path", "an error has no body, as everywhere else", _is_half_answered),
     Rule("watch on a null path", "no znode has that path; every other operation refuses it", _is_null_path),
     Rule("addresses in ACLs", "010.0.0.1 is 10.0.0.1 to Java and 8.0.0.1 to others; ::ffff:1.2.3.4 is a usual form", _is_address),
     Rule("quotas in a multi", "a multi could go beyond a hard limit by as much as it likes", _is_quota_in_multi),
     Rule("descendants of the empty path", '"" is another name of the root, which is not its own descendant', _is_count_of_root),
+    Rule("sasl and x509 in ACLs", "every node must judge an ACL alike, whatever it is configured for", _is_foreign_scheme),
+    Rule("entries that auth repeats", "what auth stands for is in the ACL once, as everything else is", _is_repeated_entry),
     Rule("null id in an ACL", "the ACL is invalid, and that is said; ZooKeeper stumbles over it", _is_null_id),
 )

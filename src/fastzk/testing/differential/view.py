@@ -32,7 +32,9 @@ UNORDERED = {
 }
 
 _HEAD = struct.Struct("!iqi")
+_INT = struct.Struct("!i")
 _EVENT = struct.Struct("!ii")
+_STAT_SIZE = 68
 _WRITES = frozenset(
     {
         OpCode.CREATE, OpCode.CREATE2, OpCode.CREATE_CONTAINER, OpCode.CREATE_TTL, OpCode.DELETE, OpCode.SET_DATA,
@@ -160,6 +162,9 @@ class View:
     def _value(self, op: int, body: bytes) -> Any:
         if op == OpCode.SYNC:
             return text(body[4:]) if body[:4] != b"\xff\xff\xff\xff" else None
+        if op == OpCode.GET_ACL and len(body) > _STAT_SIZE:
+            stat, _ = jute.STAT.decode(body, len(body) - _STAT_SIZE)
+            return (_acl(body[:-_STAT_SIZE]), self._stat(stat))
         try:
             value = records.decode_reply(op, body)
         except (jute.RecordError, KeyError, ValueError, struct.error):
@@ -171,8 +176,6 @@ class View:
             return sorted(value)
         if op == OpCode.GET_CHILDREN2:
             return (sorted(value[0]), self._stat(value[1]))
-        if op == OpCode.GET_ACL:
-            return (_acl(value[0]), self._stat(value[1]))
         if op in (OpCode.MULTI, OpCode.MULTI_READ):
             return [(part.op, part.err, self._comparable(part.op, part.value)) for part in value]
         if isinstance(value, ZnodeStat):
@@ -193,16 +196,20 @@ class View:
         return one[0] == "event" and isinstance(one[1], tuple) and one[1][1] in self._closings
 
 
-def _acl(entries: tuple[Any, ...]) -> list[Any]:
+def _acl(body: bytes) -> list[tuple[int, str, str]]:
     """An ACL in its order, but for neighbours with the same perms."""
-    listed: list[Any] = []
-    run: list[Any] = []
-    for entry in entries:
-        if run and run[-1].perms != entry.perms:
+    listed: list[tuple[int, str, str]] = []
+    run: list[tuple[int, str, str]] = []
+    at = 4
+    while at < len(body):
+        perms = _INT.unpack_from(body, at)[0]
+        scheme, at = jute.BUFFER.decode(body, at + 4)
+        name, at = jute.BUFFER.decode(body, at)
+        if run and run[-1][0] != perms:
             listed += sorted(run)
             run = []
-        run.append(entry)
-    return [tuple(entry) for entry in listed + sorted(run)]
+        run.append((perms, text(scheme), text(name)))
+    return listed + sorted(run)
 
 
 def text(raw: bytes) -> str:
@@ -216,5 +223,5 @@ def text(raw: bytes) -> str:
 
 def _event(body: bytes) -> tuple[Any, ...]:
     kind, state = _EVENT.unpack_from(body)
-    size = struct.unpack_from("!i", body, 8)[0]
+    size = _INT.unpack_from(body, 8)[0]
     return (kind, state, text(body[12 : 12 + size]), body[12 + size :])

@@ -32,6 +32,7 @@ final class Caches {
         CuratorFramework writer = Judge.client();
         CuratorFramework reader = Judge.client();
         writer.create().creatingParentsIfNeeded().forPath(base + "/a/before", Judge.bytes("1"));
+        Judge.sync(reader);
         CuratorCache cache = CuratorCache.build(reader, base);
         Map<String, String> seen = new ConcurrentHashMap<>();
         CountDownLatch ready = new CountDownLatch(1);
@@ -82,6 +83,7 @@ final class Caches {
         CuratorFramework writer = Judge.client();
         CuratorFramework reader = Judge.client();
         writer.create().creatingParentsIfNeeded().forPath(base + "/before", Judge.bytes("1"));
+        Judge.sync(reader);
         PathChildrenCache cache = new PathChildrenCache(reader, base, true);
         cache.start(PathChildrenCache.StartMode.BUILD_INITIAL_CACHE);
         Judge.same(1, cache.getCurrentData().size(), "the number of children there before");
@@ -121,6 +123,7 @@ final class Caches {
         CuratorFramework writer = Judge.client();
         CuratorFramework reader = Judge.client();
         writer.create().forPath(base);
+        Judge.sync(reader);
         Set<String> seen = ConcurrentHashMap.newKeySet();
         CountDownLatch armed = new CountDownLatch(2);
         PersistentWatcher deep = new PersistentWatcher(reader, base, true);

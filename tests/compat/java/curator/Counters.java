@@ -82,6 +82,7 @@ final class Counters {
         }
         threads.shutdown();
         DistributedAtomicLong number = new DistributedAtomicLong(one, base, new RetryNTimes(10, 10));
+        Judge.sync(one);
         Judge.require(sum > 0, "some increments succeed");
         Judge.same(sum, number.get().postValue(), "the number after " + sum + " increments");
         Judge.require(!number.compareAndSet(sum - 1, 0L).succeeded(), "what is not so is not replaced");

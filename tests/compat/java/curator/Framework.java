@@ -69,9 +69,11 @@ final class Framework {
         client.create().storingStatIn(stat).withMode(CreateMode.EPHEMERAL).forPath(base + "/eph");
         Judge.same(client.getZookeeperClient().getZooKeeper().getSessionId(), stat.getEphemeralOwner(), "the owner");
         client.create().orSetData().forPath(base + "/container/child", Judge.bytes("2"));
+        Judge.sync(other);
         Judge.same("2", Judge.text(other.getData().forPath(base + "/container/child")), "the data set instead");
         client.create().withTtl(100_000).withMode(CreateMode.PERSISTENT_WITH_TTL).forPath(base + "/ttl");
         client.create().compressed().forPath(base + "/zipped", Judge.bytes("x".repeat(5000)));
+        Judge.sync(other);
         Judge.require(other.getData().forPath(base + "/zipped").length < 1000, "it is stored compressed");
         Judge.same(5000, other.getData().decompressed().forPath(base + "/zipped").length, "its length");
         try {
@@ -98,6 +100,7 @@ final class Framework {
         owner.start();
         CuratorFramework other = Judge.client();
         owner.create().withACL(ZooDefs.Ids.CREATOR_ALL_ACL).forPath(base, Judge.bytes("1"));
+        Judge.sync(other);
         Judge.same("digest", owner.getACL().forPath(base).get(0).getId().getScheme(), "the scheme");
         try {
             other.getData().forPath(base);
@@ -105,6 +108,7 @@ final class Framework {
         } catch (KeeperException.NoAuthException expected) {
             owner.setACL().withVersion(0).withACL(ZooDefs.Ids.READ_ACL_UNSAFE).forPath(base);
         }
+        Judge.sync(other);
         Judge.same("1", Judge.text(other.getData().forPath(base)), "what a stranger reads then");
         Judge.require(owner.getZookeeperClient().getZooKeeper().whoAmI().stream()
             .anyMatch(each -> each.getAuthScheme().equals("digest") && each.getUser().equals("ann")), "the server knows who it is");

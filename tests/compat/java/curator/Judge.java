@@ -1,8 +1,9 @@
 // Curator's recipes against the servers of a connect string: `java Judge HOST:PORT,...` prints one line for each,
-// "PASS name" or "FAIL name: why", and ends with status 0 when all passed.
+// "PASS name" or "FAIL name: why", and ends with status 0 when all passed. With -Dround=N it can run again on the same servers.
 //
 // Rules: every recipe uses znodes of its own below /curator-NAME and at least two clients, because a recipe is an agreement
-// between clients. Nothing sleeps: every wait is for a condition and has an end. Recipes run side by side.
+// between clients. Nothing sleeps: every wait is for a condition and has an end. A client that reads at once what another
+// wrote syncs first. Recipes run side by side.
 
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -63,7 +64,7 @@ public final class Judge {
         String outcome;
         try {
             own.submit(() -> {
-                recipe.run("/curator-" + name);
+                recipe.run("/curator-" + name + System.getProperty("round", ""));
                 return null;
             }).get(RECIPE_MS, TimeUnit.MILLISECONDS);
             outcome = "PASS " + name;
@@ -108,6 +109,13 @@ public final class Judge {
         twin.close();
         await("a new session", () -> client.getZookeeperClient().isConnected()
             && client.getZookeeperClient().getZooKeeper().getSessionId() != sessionId);
+    }
+
+    /** Servers may lag behind one another: afterwards a client reads all that was written before by anybody. */
+    static void sync(CuratorFramework client) throws Exception {
+        CountDownLatch done = new CountDownLatch(1);
+        client.getZookeeperClient().getZooKeeper().sync("/", (code, path, context) -> done.countDown(), null);
+        require(done.await(WAIT_MS, TimeUnit.MILLISECONDS), "a sync is answered");
     }
 
     static void require(boolean fact, String what) {

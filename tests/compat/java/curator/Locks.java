@@ -138,6 +138,7 @@ final class Locks {
         waiting.start();
         there.returnAll(more);
         Judge.require(got.await(Judge.WAIT_MS, TimeUnit.MILLISECONDS), "a returned lease wakes who waits");
+        Judge.sync(one);
         Judge.same(1, here.getParticipantNodes().size(), "the number of leases left");
         here.returnLease(first);
         one.close();
@@ -167,6 +168,7 @@ final class Locks {
         CuratorFramework two = Judge.client();
         DistributedBarrier barrier = new DistributedBarrier(one, base);
         barrier.setBarrier();
+        Judge.sync(two);
         Judge.require(!new DistributedBarrier(two, base).waitOnBarrier(200, TimeUnit.MILLISECONDS), "the barrier stands");
         ExecutorService threads = Executors.newFixedThreadPool(1);
         Future<Boolean> through =

@@ -30,6 +30,7 @@ final class Nodes {
         PersistentNode node = new PersistentNode(owner, CreateMode.EPHEMERAL, false, base + "/mine", Judge.bytes("1"));
         node.start();
         Judge.require(node.waitForInitialCreate(Judge.WAIT_MS, TimeUnit.MILLISECONDS), "it is created");
+        Judge.sync(other);
         Stat first = other.checkExists().forPath(node.getActualPath());
         other.delete().forPath(node.getActualPath());
         Judge.await("its return", () -> other.checkExists().forPath(base + "/mine") != null);

@@ -97,6 +97,7 @@ final class Queues {
             in.put("item-" + n, 10 - n);
         }
         Judge.require(in.flushPuts(Judge.WAIT_MS, TimeUnit.MILLISECONDS), "all is put");
+        Judge.sync(two);
         DistributedPriorityQueue<String> out = QueueBuilder.builder(two, into(taken), TEXT, base).buildPriorityQueue(1);
         out.start();
         Judge.same("item-9", take(taken, 10).get(0), "the first taken");
@@ -128,6 +129,7 @@ final class Queues {
         Judge.require(out.poll() == null, "an empty queue gives nothing");
         in.offer(Judge.bytes("a"));
         in.offer(Judge.bytes("b"));
+        Judge.sync(two);
         Judge.same("a", Judge.text(out.peek()), "the first");
         Judge.same("a", Judge.text(out.poll()), "the first taken");
         Judge.same("b", Judge.text(out.take()), "the second taken");
