@@ -216,7 +216,7 @@ class Bodies:
         path = self.path()
         watch = self.watch()
         if watch != b"\0":
-            self._armed.append((path, WatcherType.DATA if op in (OpCode.EXISTS, OpCode.GET_DATA) else WatcherType.CHILDREN))
+            self._arm(path, WatcherType.DATA if op in (OpCode.EXISTS, OpCode.GET_DATA) else WatcherType.CHILDREN)
         return path + watch
 
     def set_data(self) -> bytes:
@@ -240,8 +240,12 @@ class Bodies:
         """addWatch."""
         path = self.path()
         mode = self.rng.choice((2, -1)) if self.is_odd() else self.rng.choice((0, 1, 1))
-        self._armed.append((path, WatcherType.PERSISTENT_RECURSIVE if mode else WatcherType.PERSISTENT))
+        self._arm(path, WatcherType.PERSISTENT_RECURSIVE if mode else WatcherType.PERSISTENT)
         return path + integer(mode)
+
+    def _arm(self, path: bytes, kind: int) -> None:
+        if path != string(None):
+            self._armed.append((path, kind))
 
     def set_watches(self, op: int) -> bytes:
         """setWatches, setWatches2, but for the zxid."""
