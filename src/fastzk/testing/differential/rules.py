@@ -7,12 +7,14 @@ There is no rule for what ZooKeeper leaves open (view.py sorts that) nor for num
 How it works: what a rule allows ends the conversation, since the two servers are no longer in the same state."""
 
 import re
+import struct
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from fastzk.defs import OpCode
 from fastzk.errors import ErrorCode
 from fastzk.testing.differential.steps import Request, Resume, Step
+from fastzk.wire import jute
 
 UNKNOWN_OP = 99
 _SET_WATCHES = (OpCode.SET_WATCHES, OpCode.SET_WATCHES2)
@@ -53,7 +55,25 @@ def for_oracle(step: Step) -> Step:
 
 def is_parting(step: Step, oracle: Any) -> bool:
     """True when ZooKeeper may have done half of what it refused; fastzk has done nothing."""
-    return isinstance(step, Request) and step.op in _SET_WATCHES and _errors(oracle) == [ErrorCode.MARSHALLING_ERROR]
+    return (
+        isinstance(step, Request)
+        and step.op in _SET_WATCHES
+        and _errors(oracle) == [ErrorCode.MARSHALLING_ERROR]
+        and _is_whole(step.body, 3 if step.op == OpCode.SET_WATCHES else 5)
+    )
+
+
+def _is_whole(body: bytes, vectors: int) -> bool:
+    """True when the vectors of paths are all there, null or not: what is cut short, ZooKeeper does not even begin with."""
+    at = 0
+    try:
+        for _ in range(vectors):
+            count, at = jute.INT.decode(body, at)
+            for _ in range(count):
+                _, at = jute.BUFFER.decode(body, at)
+    except (jute.RecordError, struct.error):
+        return False
+    return True
 
 
 def allowed(step: Step | None, where: str, oracle: Any, candidate: Any) -> Rule | None:
