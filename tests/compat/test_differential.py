@@ -53,7 +53,7 @@ def duel(addresses: tuple[Address, Address]) -> Iterator[Duel]:
 
 def play(duel: Duel, first_seed: int, count: int) -> None:
     for seed in range(first_seed, first_seed + count):
-        difference = duel.play(conversation(seed, OPERATIONS))
+        difference = duel.judge(conversation(seed, OPERATIONS))
         if difference is not None:
             told = tell(difference, duel.exchanges)
             pytest.fail(f"python tests/compat/differential.py --seed {seed} shrinks it\n{told}", pytrace=False)
