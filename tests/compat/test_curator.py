@@ -13,7 +13,8 @@ import pytest
 
 from fastzk.testing import maven
 
-pytestmark = pytest.mark.process
+# The first time, Maven fetches the jars.
+pytestmark = [pytest.mark.process, pytest.mark.timeout(600)]
 
 SOURCES = Path(__file__).parent / "java" / "curator"
 RUN_S_MAX = 100.0

@@ -1,42 +1,27 @@
 """Goal: ZooKeeper's own shell, zkCli of 3.8 and of 3.9, does with fastzk what it does with ZooKeeper, in every command.
 
-Method: one script of all its commands, mistakes among them, is given to a fresh ZooKeeper 3.9 and to a fresh node of
-fastzk; the two transcripts must be the same.  (A server of 3.8 loses persistent watches to requests that remove watches
-of other kinds, so the shell of 3.8 is held to 3.9 too.)  Zxids and session ids are named in the order in which they
-appear, so that one in a wrong place is seen; times, ports and the order of listings are taken out.  Events come from a
-thread of the shell's own, so they stand behind the output of their command, which says how many it must bring."""
+Method: one script of all its commands, mistakes among them, is given to a fresh ZooKeeper 3.9, to a fresh node of
+fastzk and to a follower of three; the transcripts must be the same.  (A server of 3.8 loses persistent watches to
+requests that remove watches of other kinds, so the shell of 3.8 is held to 3.9 too.)"""
 
 import difflib
-import queue
-import re
-import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import pytest
+from zkshell import batch, transcript
 
-from fastzk.testing.ensemble import Ensemble, wait_for
+from fastzk.testing.ensemble import Ensemble
 from fastzk.testing.zookeeper import ZooKeeper
 
-pytestmark = pytest.mark.process
+# The first time, Maven fetches the jars.
+pytestmark = [pytest.mark.process, pytest.mark.timeout(600)]
 
 VERSIONS = ("3.8", "3.9")
-ANSWER_S_MAX = 30.0
-EVENTS_S_MAX = 10.0
-JAVA = ("java", "-Xmx128m", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=off")
-MAIN = "org.apache.zookeeper.ZooKeeperMain"
-SENTINEL = "redo 999999"  # answers with one line, without the server
-SENTINEL_ANSWER = "Command index out of range"
 
-# A command in each line; `# N` after it: so many events come of it.  $HOST is the server, $PATH the last path created.
+# A command in each line, see zkshell.transcript.
 SCRIPT = """
 version
-config
-config -s
-config -c
 whoami
 create /a
 create /a one
@@ -198,117 +183,6 @@ ls /
 """
 
 
-class Shell:
-    """A running zkCli: takes commands one by one, and keeps the output and the events of each apart."""
-
-    def __init__(self, jars: str, host: str) -> None:
-        command = [*JAVA, "-cp", jars, MAIN, "-waitforconnection", "-server", host]
-        pipe = subprocess.PIPE
-        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True, encoding="utf-8")
-        self.lines: queue.Queue[str] = queue.Queue()
-        self.reader = threading.Thread(target=self._read, daemon=True)
-        self.events: list[str] = []
-        self.patience_s = EVENTS_S_MAX
-
-    def __enter__(self) -> Self:
-        self.reader.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if error is not None:
-            self.process.kill()
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait(timeout=ANSWER_S_MAX)
-        self.reader.join()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-
-    def _read(self) -> None:
-        """Events are taken out here, and empty lines: their place among the output is nobody's promise."""
-        assert self.process.stdout is not None
-        for line in map(str.rstrip, self.process.stdout):
-            if line.startswith("WatchedEvent "):
-                self.events.append(line)
-            elif line and line != "WATCHER::":
-                self.lines.put(line)
-
-    def _write(self, command: str) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{command}\n")
-        self.process.stdin.flush()
-
-    def ask(self, command: str, events: int) -> list[str]:
-        """The output of a command.  Returns when its last line is there, and so many events more than before.  Events
-        that do not come are missing in the transcript; after the first of them none is waited for as long."""
-        awaited = len(self.events) + events
-        self._write(command)
-        self._write(SENTINEL)
-        seen: list[str] = []
-        while not seen or seen[-1] != SENTINEL_ANSWER:
-            try:
-                seen.append(self.lines.get(timeout=ANSWER_S_MAX))
-            except queue.Empty:
-                raise AssertionError(f"{command}: no end of {seen}") from None
-        try:
-            wait_for(lambda: len(self.events) >= awaited, self.patience_s, "events")
-        except TimeoutError:
-            self.patience_s = 0.1
-            seen.insert(-1, f"{awaited - len(self.events)} of {events} events did not come")
-        return seen[:-1]
-
-    def quit(self) -> int:
-        """Its exit status."""
-        self._write("quit")
-        return self.process.wait(timeout=ANSWER_S_MAX)
-
-
-class Names:
-    """Calls numbers that differ from run to run by the order in which they are seen first."""
-
-    def __init__(self) -> None:
-        self.known: dict[int, str] = {-1: "-1", 0: "0"}
-
-    def name(self, number: int) -> str:
-        return self.known.setdefault(number, f"#{len(self.known) - 1}")
-
-    def plain(self, line: str) -> str:
-        """A line with its zxids and session ids named, without times, and with the names of a listing in order."""
-        line = re.sub(r"\b([cmp]?time|ctime|mtime) = .*", r"\1 = TIME", line)
-        line = re.sub(r"((?:[cmp]Zxid|ephemeralOwner) = )0x([0-9a-f]+)", lambda m: m[1] + self.name(int(m[2], 16)), line)
-        line = re.sub(r"( zxid: )(-?\d+)", lambda m: m[1] + self.name(int(m[2])), line)
-        if line.startswith("[") and line.endswith("]"):
-            line = f"[{', '.join(sorted(line[1:-1].split(', ')))}]"
-        return line
-
-
-def transcript(jars: str, host: str) -> list[str]:
-    """What the whole script prints against a server, made comparable."""
-    names = Names()
-    found: list[str] = []
-    with Shell(jars, host) as shell:
-        wait_for(lambda: shell.events, ANSWER_S_MAX, "the event of being connected")
-        for line in SCRIPT.strip().splitlines():
-            command, _, events = line.partition(" # ")
-            before = len(shell.events)
-            output = shell.ask(command.replace("$HOST", host), int(events or 0))
-            found.append(f"> {line}")
-            found += [names.plain(each).replace(host, "$HOST") for each in output]
-            found += [names.plain(each) for each in shell.events[before:]]
-        found.append(f"exit status {shell.quit()}")
-    return found
-
-
-def batch(jars: str, host: str, *command: str) -> tuple[int, list[str]]:
-    """Exit status and output of one command given as arguments."""
-    done = subprocess.run(
-        [*JAVA, "-cp", jars, MAIN, "-waitforconnection", "-server", host, *command],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=ANSWER_S_MAX,
-    )  # fmt: skip
-    lines = [line for line in (done.stdout + done.stderr).splitlines() if line and not line.startswith(("Watche", "WATCHER"))]
-    return done.returncode, [Names().plain(line).replace(host, "$HOST") for line in lines]
-
-
 @pytest.fixture(scope="module", params=VERSIONS)
 def jars(request: pytest.FixtureRequest, java_jars: Callable[[str], str]) -> str:
     """The class path of one shell."""
@@ -322,24 +196,29 @@ def reference(jars: str, java_jars: Callable[[str], str], disk: Path) -> Iterato
         yield server.zk_host
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=["alone", "follower"])
 def judged(request: pytest.FixtureRequest, jars: str, disk: Path) -> Iterator[str]:
-    """The server in question: given, when it is known to be fresh, or a fresh node of fastzk for each shell."""
-    given: str | None = request.config.getoption("--hosts")
-    if given:
-        yield given
-    else:
-        with Ensemble(1, disk) as node:
-            yield node.zk_hosts
+    """The server in question, fresh for each shell: a node of fastzk alone, or one of three."""
+    if request.config.getoption("--hosts"):
+        pytest.skip("zkCli's transcripts need a fresh server each; ZooKeeper itself is always one of the two compared")
+    with Ensemble(1 if request.param == "alone" else 3, disk) as nodes:
+        yield (nodes.followers() or nodes.nodes)[0].zk_host
 
 
-def test_every_command_prints_what_it_prints_with_zookeeper(jars: str, reference: str, judged: str) -> None:
-    expected = transcript(jars, reference)
-    found = transcript(jars, judged)
+@pytest.fixture(scope="module")
+def expected(jars: str, reference: str) -> list[str]:
+    """What the shell prints with ZooKeeper."""
+    return transcript(jars, reference, SCRIPT)
+
+
+def test_every_command_prints_what_it_prints_with_zookeeper(jars: str, expected: list[str], judged: str) -> None:
+    found = transcript(jars, judged, SCRIPT)
     differences = list(difflib.unified_diff(expected, found, "with ZooKeeper", "with fastzk", n=4, lineterm=""))
     assert not differences, "\n".join(differences)
 
 
-@pytest.mark.parametrize("command", ["create /as-argument x", "get /as-argument", "get /not-there", "ls /zookeeper", "nonsense"])
-def test_a_command_as_arguments_ends_with_the_same_status(jars: str, reference: str, judged: str, command: str) -> None:
-    assert batch(jars, judged, *command.split()) == batch(jars, reference, *command.split())
+@pytest.mark.parametrize("command", ["get /not-there", "ls /zookeeper", "nonsense"])
+def test_a_command_as_arguments_ends_with_the_same_status(
+    jars: str, reference: str, shared_ensemble: Ensemble, command: str
+) -> None:
+    assert batch(jars, shared_ensemble.zk_hosts, *command.split()) == batch(jars, reference, *command.split())

@@ -17,7 +17,7 @@ from pathlib import Path
 
 JARS = Path(__file__).parents[3] / "build" / "jars"
 GOAL = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:build-classpath"
-FETCH_S_MAX = 900.0  # the first time, every jar and Maven's own plugin come over the network
+FETCH_S_MAX = 500.0  # the first time, every jar and Maven's own plugin come over the network
 COMPILE_S_MAX = 120.0
 INSTALL = "`apt-get install default-jdk-headless maven` brings it"
 

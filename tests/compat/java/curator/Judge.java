@@ -1,5 +1,5 @@
 // Curator's recipes against the servers of a connect string: `java Judge HOST:PORT,...` prints one line for each,
-// "PASS name" or "FAIL name: why", and ends with status 0 when all passed.
+// "PASS name" or "FAIL name: why", and ends with status 0 when all passed. With -Dround=N it can run again on the same servers.
 //
 // Rules: every recipe uses znodes of its own below /curator-NAME and at least two clients, because a recipe is an agreement
 // between clients. Nothing sleeps: every wait is for a condition and has an end. A client that reads at once what another
@@ -64,7 +64,7 @@ public final class Judge {
         String outcome;
         try {
             own.submit(() -> {
-                recipe.run("/curator-" + name);
+                recipe.run("/curator-" + name + System.getProperty("round", ""));
                 return null;
             }).get(RECIPE_MS, TimeUnit.MILLISECONDS);
             outcome = "PASS " + name;
