@@ -68,7 +68,7 @@ from fastzk._core import upkeep
 
 
 cdef enum:
-    REMEMBER = 1                # cxid of a create whose session's results are to be remembered, and of an attach that goes on with it
+    REMEMBER = 1                # cxid of a create whose session's results are to be remembered, or of an attach that goes on so
     SESSION_BODY_MIN = 20       # int timeout_ms, then the password; identities may follow
     PASSWORD_SIZE = 16
     RESERVE_PART = 64           # of the arena, one part is kept back for what must not fail: closing, deleting, coming in
