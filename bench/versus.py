@@ -50,7 +50,7 @@ def servers(names: Sequence[str], size: int, options: Sequence[str]) -> Iterator
     with contextlib.ExitStack() as stack:
         hosts: dict[str, list[Address]] = {}
         if "fastzk" in names:
-            ensemble = stack.enter_context(Ensemble(size, DIRECTORY, options))
+            ensemble = stack.enter_context(Ensemble(size, DIRECTORY, ["--max-client-cnxns", "0", *options]))
             hosts["fastzk"] = [node.zk for node in ensemble.nodes]
         if "zookeeper" in names:
             hosts["zookeeper"] = stack.enter_context(zookeeper.running(size, DIRECTORY))

@@ -22,7 +22,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=5)
     parser.add_argument("--ops", nargs="+", choices=list(LOADS), default=["getData", "setData"])
     options = parser.parse_args()
-    with Ensemble(options.size, DIRECTORY) as ensemble, ThreadPoolExecutor() as pool:
+    with Ensemble(options.size, DIRECTORY, ["--max-client-cnxns", "0"]) as ensemble, ThreadPoolExecutor() as pool:
         leader = ensemble.leader()
         for op in options.ops:
             get_percent, create_percent = LOADS[op]

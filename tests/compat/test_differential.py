@@ -12,30 +12,42 @@ from pathlib import Path
 
 import pytest
 
+from fastzk.defs import OpCode
 from fastzk.testing import maven
+from fastzk.testing.differential import steps
 from fastzk.testing.differential.bodies import SUPER
 from fastzk.testing.differential.duel import Duel, compare_trees, shrink
 from fastzk.testing.differential.generator import TEMPERS, conversation
+from fastzk.testing.differential.player import Player
 from fastzk.testing.differential.report import tell
 from fastzk.testing.differential.rules import RULES
 from fastzk.testing.differential.servers import duellists
-from fastzk.testing.differential.steps import Request, Step
+from fastzk.testing.differential.steps import Connect, Drop, Request, Step
+from fastzk.testing.ensemble import Address, wait_for
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "compatibility.md"
 SEQUENCES = 300
-SELF_CHECK_SEQUENCES = 40
+SELF_CHECK_SEQUENCES = 20
 OPERATIONS = 50
+EXPIRY_S_MAX = 30.0
 FIRST_SEED = 1_000_000  # `make differential` begins with 1
 
 
 @pytest.fixture(scope="module")
-def duel(disk: Path) -> Iterator[Duel]:
-    """ZooKeeper and fastzk."""
+def addresses(disk: Path) -> Iterator[tuple[Address, Address]]:
+    """ZooKeeper's and fastzk's."""
     try:
-        with duellists(disk) as (oracle, candidate), Duel(oracle, candidate, SUPER) as both:
+        with duellists(disk) as both:
             yield both
     except maven.Unavailable as missing:
         pytest.skip(f"no Apache ZooKeeper to compare with: {missing}")
+
+
+@pytest.fixture(scope="module")
+def duel(addresses: tuple[Address, Address]) -> Iterator[Duel]:
+    """ZooKeeper and fastzk."""
+    with Duel(*addresses, SUPER) as both:
+        yield both
 
 
 def play(duel: Duel, first_seed: int, count: int) -> None:
@@ -52,8 +64,45 @@ def test_a_new_server_has_the_same_tree(duel: Duel) -> None:
 
 
 @pytest.mark.process
+@pytest.mark.timeout(400)  # twenty seconds, unless the machine has much else to do
 def test_every_answer_is_zookeepers(duel: Duel) -> None:
     play(duel, FIRST_SEED, SEQUENCES)
+
+
+@pytest.mark.process
+def test_a_session_that_expires_leaves_the_same(duel: Duel, addresses: tuple[Address, Address]) -> None:
+    """The only thing that needs time: a session of the shortest timeout is abandoned, and somebody watches."""
+    acl = steps.vector([steps.acl_entry(31, "world", "anyone")])
+    made = [steps.string(path) + steps.buffer(b"") + acl for path in ("/left", "/left/one", "/left/two")]
+    prologue: list[Step] = [
+        Connect(0, 1, 1, None, False),
+        Connect(1, 2, 40_000, None, False),
+        Request(1, OpCode.CREATE, 1, made[0] + steps.integer(0)),
+        *(Request(0, OpCode.CREATE, 2 + n, body + steps.integer(1)) for n, body in enumerate(made[1:])),
+        Request(1, OpCode.ADD_WATCH, 4, steps.string("/left") + steps.integer(1)),
+        Request(1, OpCode.GET_CHILDREN, 5, steps.string("/left") + steps.boolean(1)),
+        Drop(0),
+    ]
+    players = [Player(address) for address in addresses]
+    for player in players:
+        for step in prologue:
+            assert player.begin(step)
+            assert player.finish(step).end in ("open", "dropped")
+    heard: list[list[bytes]] = [[], []]
+
+    def is_over() -> bool:
+        for player, events in zip(players, heard, strict=True):
+            player.ask([1])
+            events += [record for record in player.hear(1).records if record[:4] == b"\xff\xff\xff\xff"]
+        return all(len(events) >= 3 for events in heard)
+
+    wait_for(is_over, EXPIRY_S_MAX, "both to have told of the ephemerals")
+    told = [sorted(record[16:] for record in events) for events in heard]
+    assert told[0] == told[1]
+    assert all(len({record[4:12] for record in events}) == 1 for events in heard), "they all go in one transaction"
+    for player in players:
+        player.reset(0)
+    assert duel.play([Connect(0, 1, 30_000, None, False)]) is None, "and the trees are the same"
 
 
 @pytest.mark.process

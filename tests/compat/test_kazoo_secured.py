@@ -5,7 +5,6 @@ Method: one node with users, certificates made for the test and a super user.  S
 `--hosts` names those that know the user judge with the password judge-secret."""
 
 import contextlib
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from kazoo.handlers.threading import KazooTimeoutError
 from kazoo.protocol.states import KazooState
 from kazoo.security import CREATOR_ALL_ACL, make_acl, make_digest_acl, make_digest_acl_credential
 
+from fastzk.testing.certificates import Authority, Certificate, has_openssl
 from fastzk.testing.ensemble import Ensemble, free_ports, wait_for
 
 pytestmark = pytest.mark.process
@@ -28,46 +28,32 @@ Connect = Callable[..., KazooClient]
 
 
 class Secured:
-    """One node, where it listens inside TLS, and the files that a client of it needs."""
+    """One node, where it listens inside TLS, the certificate of its authority and one that this has signed."""
 
-    def __init__(self, home: Path, hosts: str, tls_hosts: str) -> None:
-        self.home = home
+    def __init__(self, hosts: str, tls_hosts: str, authority: Certificate, mine: Certificate) -> None:
         self.hosts = hosts
         self.tls_hosts = tls_hosts
-
-    def file(self, name: str) -> str:
-        """The path of a certificate or key."""
-        return str(self.home / name)
-
-
-def make_certificates(home: Path) -> None:
-    """An authority, and a certificate by it for the node and for a client: NAME.pem with NAME.key."""
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=home, check=True, capture_output=True)
-
-    new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    openssl("req", "-x509", *new_key, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=authority", "-days", "2")
-    (home / "names").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
-    for name in ("node", "client"):
-        openssl("req", *new_key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
-        signed = ["-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2"]
-        openssl("x509", "-req", *signed, "-out", f"{name}.pem", "-extfile", "names")
+        self.authority = str(authority.certificate)
+        self.mine = {"certfile": str(mine.certificate), "keyfile": str(mine.key)}
 
 
 @pytest.fixture(scope="module")
 def secured(disk: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     """A node that knows a SASL user, a super user, and those whom its authority has signed."""
+    if not has_openssl():
+        pytest.skip("there is no openssl to make certificates with: `apt-get install openssl` brings it")
     home = tmp_path_factory.mktemp("secured")
-    make_certificates(home)
+    authority = Authority(home)
+    own = authority.issue("node", "/CN=node")
     for name, text in {"users": f"{USER}:{PASSWORD}", "super": make_digest_acl_credential(*CAN_DO_ALL.split(":"))}.items():
         (home / name).touch(mode=0o600)
         (home / name).write_text(f"{text}\n")
     tls = f"127.0.0.1:{free_ports(1)[0]}"
     options = ["--sasl-users", str(home / "users"), "--super-digest-file", str(home / "super"), "--zk-tls", tls]
-    options += ["--tls-cert", str(home / "node.pem"), "--tls-key", str(home / "node.key"), "--tls-ca", str(home / "ca.pem")]
-    with Ensemble(1, disk, [*options, "--tls-client-auth", "want"]) as node:
-        yield Secured(home, node.zk_hosts, tls)
+    options += ["--tls-cert", str(own.certificate), "--tls-key", str(own.key)]
+    options += ["--tls-ca", str(authority.own.certificate), "--tls-client-auth", "want"]
+    with Ensemble(1, disk, options) as node:
+        yield Secured(node.zk_hosts, tls, authority.own, authority.issue("client", "/CN=client"))
 
 
 @pytest.fixture
@@ -138,16 +124,14 @@ def test_the_super_user_may_do_everything(secured: Secured, connect: Connect, pl
 
 
 def test_tls_without_a_certificate_of_ones_own(secured: Secured, connect_tls: Connect) -> None:
-    client = connect_tls(ca=secured.file("ca.pem"))
+    client = connect_tls(ca=secured.authority)
     path = client.create("/tls-", b"x" * 100_000, sequence=True)
     assert client.get(path)[0] == b"x" * 100_000
     client.delete(path)
 
 
 def test_tls_with_a_certificate_tells_who_speaks(secured: Secured, connect_tls: Connect) -> None:
-    ca = secured.file("ca.pem")
-    client = connect_tls(ca=ca, certfile=secured.file("client.pem"), keyfile=secured.file("client.key"))
-    stranger = connect_tls(ca=ca)
+    client, stranger = connect_tls(ca=secured.authority, **secured.mine), connect_tls(ca=secured.authority)
     client.create("/signed", b"data", acl=[make_acl("x509", "CN=client", all=True)])
     assert client.get("/signed")[0] == b"data"
     stranger.sync("/")

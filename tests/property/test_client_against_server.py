@@ -12,9 +12,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fastzk.client.call import Answer, Call, Fired, StateChange
 from fastzk.client.hosts import Address, HostRing
 from fastzk.client.retry import Backoff
-from fastzk.client.session import Answer, Call, Fired, Phase, Session, StateChange
+from fastzk.client.session import Phase, Session
 from fastzk.client.watches import WatchKind
 from fastzk.data import OPEN_ACL_UNSAFE, WatchedEvent
 from fastzk.defs import EventType, KeeperState

@@ -74,7 +74,7 @@ class ServeMachine(RuleBasedStateMachine):
             self.ask(other, [(change, path, op)], 1000)
             self.collect(self.clients[other % len(self.clients)].worker)
             self.node.apply()
-            self.ask(which, [(again, path, op), ("ping", path, op)], 1000)
+            self.ask(which, [("read", path, op), (again, path, op), ("ping", path, op)], 1000)
             if told:
                 self.node.deliver(self.clients[which % len(self.clients)].worker, told)
 

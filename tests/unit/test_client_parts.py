@@ -158,6 +158,16 @@ def is_fired(kind: WatchKind, waits_at: str, event: EventType, path: str) -> boo
     return path == waits_at and event in (EventType.CREATED, EventType.CHANGED, EventType.DELETED)
 
 
+def test_who_watches_a_subtree_hears_of_znodes_and_not_of_lists_of_children() -> None:
+    table = WatchTable()
+    table.add(WatchKind.RECURSIVE, "/a", FUNCTIONS[0])
+    for event in (EventType.CREATED, EventType.CHANGED, EventType.DELETED):
+        for path in ("/a", "/a/b", "/a/b/c"):
+            assert table.fire(event, path) == FUNCTIONS[:1]
+        assert table.fire(event, "/ab") == []
+    assert table.fire(EventType.CHILD, "/a") == []
+
+
 def test_functions_are_called_in_order_of_registration() -> None:
     table = WatchTable()
     for function in reversed(FUNCTIONS):

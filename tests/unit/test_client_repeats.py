@@ -333,11 +333,10 @@ def test_very_many_watches_leave_in_batches_of_one_zxid() -> None:
 
 
 def test_a_loss_before_all_batches_have_left_leaves_none_behind() -> None:
-    script = Script().connect()
+    script = Script(credentials=[("digest", "a:b")])
     for number in range(2 * limits.SEND_BYTES_MAX // 4000):
         script.session.watches.add(WatchKind.DATA, "/" + str(number) + "x" * 4000, print)
     script.submit(get("/waits"))
-    script.lose()
     script.connect()
     first = script.sent()
     assert first[-1][0].op == OpCode.SET_WATCHES, "more is to follow"
@@ -345,6 +344,12 @@ def test_a_loss_before_all_batches_have_left_leaves_none_behind() -> None:
     script.connect()
     again = script.sent()
     assert again == first
+    while more := script.sent():
+        again += more
+    assert [header.op for header, _ in again].count(OpCode.AUTH) == 1
+    assert again[-1][1] == get("/waits")
+    paths = [path for _, request in again[1:-1] for path in request.data]
+    assert len(paths) == len(set(paths)) == len(script.session.watches)
 
 
 def test_a_server_that_does_not_arm_watches_is_left() -> None:

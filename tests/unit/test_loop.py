@@ -31,7 +31,7 @@ CONNECT = frames.frame(ConnectRequest(0, 10_000, 0, bytes(16), False).encode())
 class Bench:
     """A loop with room for `connections_max` clients, and the engine's end of its link."""
 
-    def __init__(self, connections_max: int) -> None:
+    def __init__(self, connections_max: int, listener: socket.socket | None = None) -> None:
         arena = Arena.create(bytearray(1 << 24))
         format_tree(arena)
         self.server = Server(
@@ -55,7 +55,13 @@ class Bench:
         self.link = EngineLink(
             self.server, dealer, worker=1, incarnation=1, engine_incarnation=2, sent_sequence=1, heard_sequence=1
         )
-        self.listener = listen(Address("127.0.0.1", 0), "test")
+        self.listener = listener or listen(Address("127.0.0.1", 0), "test")
+        self.gate = socket.socket(socket.AF_UNIX)
+        self.gate.setblocking(False)
+        self.gate.bind("")  # an abstract name of the kernel's choosing
+        self.gate.listen()
+        self.router = self.context.socket(zmq.ROUTER)
+        self.router_port = self.router.bind_to_random_port("tcp://127.0.0.1")
         self.wake, self.waker = socket.socketpair()
         self.wake.setblocking(False)
         self.stats = memoryview(bytearray(2 * 8 * SLOT_COUNTERS)).cast("Q")  # of two workers; this is the first
@@ -64,9 +70,10 @@ class Bench:
             self.link,
             listen_fd=self.listener.fileno(),
             wake_fd=self.wake.fileno(),
-            router=None,
+            router=self.router,
             stats=self.stats,
             place=0,
+            gate_fd=self.gate.fileno(),
         )
         self.sequence = 1
 
@@ -74,8 +81,9 @@ class Bench:
         self.loop.drop_all()
         self.engine.close()
         self.dealer.close()
+        self.router.close(0)
         self.context.term()
-        for closing in (self.listener, self.wake, self.waker):
+        for closing in (self.listener, self.gate, self.wake, self.waker):
             closing.close()
 
     def say(self, kind: int, payload: bytes = b"", *, zxid: int = 0, round_: int = 1) -> None:
@@ -238,3 +246,100 @@ def test_a_message_in_two_parts_ends_it(bench: Bench) -> None:
     bench.engine.send_multipart([LINK.pack(COMMIT, 1, 0, 2, 2, 0, 0), b""])
     with pytest.raises(LinkError, match="makes no sense"):
         bench.turns()
+
+
+# --- who they are
+
+
+def described(bench: Bench) -> tuple[object, ...]:
+    """Address, port, wire and gate of the only connection."""
+    (facts,) = bench.server.describe()
+    return facts["address"], facts["port"], facts["wire"], facts["is_gated"]
+
+
+def test_a_connection_bears_the_address_of_its_peer(bench: Bench) -> None:
+    bench.loop.listen(True)
+    with socket.create_connection(bench.listener.getsockname(), 5) as client:
+        bench.turns()
+        assert described(bench) == ("127.0.0.1", client.getsockname()[1], 0, False)
+        assert bench.server.identities(0) == b"\0\0\0\1\0\0\0\2ip\0\0\0\x09127.0.0.1"
+
+
+@pytest.mark.parametrize(("host", "address"), [("::1", "::1"), ("127.0.0.1", "127.0.0.1")])
+def test_addresses_of_both_kinds_come_over_a_socket_of_both_kinds(host: str, address: str) -> None:
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("SKIPPED: this machine has no IPv6; run on one whose loopback has ::1")
+    listener = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+    listener.setblocking(False)
+    bench = Bench(3, listener)
+    try:
+        bench.loop.listen(True)
+        with socket.create_connection((host, listener.getsockname()[1]), 5) as client:
+            bench.turns()
+            assert described(bench) == (address, client.getsockname()[1], 0, False)
+    finally:
+        bench.close()
+
+
+def test_the_gate_has_its_own_socket(bench: Bench) -> None:
+    bench.loop.listen(True)
+    with socket.socket(socket.AF_UNIX) as gate:
+        gate.connect(bench.gate.getsockname())
+        bench.turns()
+        assert described(bench) == ("", 0, 2, False)
+        gate.sendall(frames.frame(b"\0\0\0\x0810.1.2.3" + struct.pack(">ii", 5000, 0)) + b"ruok")
+        assert bench.turns() & _loop.WORDS
+        assert described(bench) == ("10.1.2.3", 5000, 0, True)
+        ((slot, _),) = bench.server.words()
+        bench.server.answer_word(slot, b"imok")
+        bench.turns()
+        assert gate.recv(10) == b"imok"
+
+
+def test_nobody_comes_through_the_gate_before_and_after(bench: Bench) -> None:
+    with socket.socket(socket.AF_UNIX) as gate:
+        gate.connect(bench.gate.getsockname())
+        bench.turns()
+        assert bench.loop.connection_count == 0
+        bench.loop.listen(True)
+        bench.turns()
+        assert bench.loop.connection_count == 1
+        bench.loop.listen(False)
+        with socket.socket(socket.AF_UNIX) as late:
+            late.connect(bench.gate.getsockname())
+            bench.turns()
+            assert bench.loop.connection_count == 1
+
+
+def test_a_native_client_bears_its_address(bench: Bench) -> None:
+    client = bench.context.socket(zmq.DEALER)
+    client.connect(f"tcp://127.0.0.1:{bench.router_port}")
+    try:
+        client.send(CONNECT)
+        deadline = time.monotonic() + 5
+        while not bench.server.describe() and time.monotonic() < deadline:
+            bench.turns(1)
+        assert described(bench) == ("127.0.0.1", 0, 1, False)
+    finally:
+        client.close(0)
+
+
+def test_credentials_are_asked_of_python() -> None:
+    bench = Bench(3)
+    try:
+        bench.server.is_serving = False
+        bench.server.is_read_only = True  # a session without the log
+        bench.loop.listen(True)
+        with socket.create_connection(bench.listener.getsockname(), 5) as client:
+            client.sendall(frames.frame(ConnectRequest(0, 10_000, 0, bytes(16), True).encode()))
+            client.sendall(frames.frame(struct.pack(">iii", -4, 100, 0) + b"\0\0\0\6digest\0\0\0\3u:p"))
+            assert bench.turns() & _loop.CREDENTIALS
+            ((slot, op, xid, _),) = bench.server.asked()
+            assert (op, xid) == (100, -4)
+            bench.server.admit(slot, -115)
+            bench.loop.hurry()
+            bench.turns()
+            assert client.recv(100)[-20:] == struct.pack(">iiqi", 16, -4, 0, -115)
+            assert client.recv(1) == b""
+    finally:
+        bench.close()

@@ -13,8 +13,10 @@ from fastzk.testing.serving import (
     EXISTS,
     ClientTwin,
     Node,
+    connect_request,
     connected,
     framed,
+    heard,
     make_create,
     make_delete,
     make_set,
@@ -203,7 +205,10 @@ def test_all_children_are_counted(node: Node) -> None:
 
 def test_reads_that_are_handed_over_are_answered_as_well(node: Node) -> None:
     """All that a worker may read the engine may have to, with the identities of who asks."""
-    client = connected(node)
+    client = ClientTwin(node, 0, node.servers[0].open_slot(0, node.now_ms, b"10.0.0.1"))
+    client.send(connect_request())
+    move(node)
+    heard(client)
     assert write(node, client, (1, make_create(b"/a", b"x")), (1, make_create(b"/a/e", b"", 1))) == [0, 0]
     multi = struct.pack(">i?i", 4, False, -1) + packed(b"/a") + b"\x00" + END
     rewatch = struct.pack(">q", 0) + strings(b"/a") + strings() + strings()

@@ -7,7 +7,9 @@ import mmap
 
 import pytest
 
+from fastzk._core.apply import Machine
 from fastzk._core.arena import Arena
+from fastzk._core.blocks import make_entry, seal
 from fastzk._core.tree import format_tree
 from fastzk.config import Address, NodeConfig
 from fastzk.node.dynamic import client_address, clients_of, membership_text
@@ -93,6 +95,19 @@ def test_the_configuration_is_proposed_while_it_differs(arena: Arena) -> None:
     assert FULL.encode() in entry
     assert config_text(arena) == "", "this test applies nothing"
     assert upkeep.due(1, CONFIG_MS, 0, 1, is_idle=True) == [], "it is under way"
+
+
+def test_a_new_leader_that_knows_less_writes_nothing() -> None:
+    """Addresses of nodes that it has not heard of are taken from the znode; what it has heard counts for more."""
+    arena = Arena.create(mmap.mmap(-1, 1 << 20))
+    format_tree(arena)
+    Machine(arena, 1).apply(seal([make_entry(-14, FULL.encode())], 1, first_index=1, first_zxid=1 << 32, time_ms=1, previous=0))
+    assert config_text(arena) == FULL
+    upkeep = Upkeep(ensemble(), Twin(), arena)
+    assert upkeep.due(1, 0, 0, 1, is_idle=True) == []
+    upkeep.hear_client_address(2, "127.0.0.1:9999")
+    (entry,) = upkeep.due(1, CONFIG_MS, 0, 1, is_idle=True)
+    assert b"participant;127.0.0.1:9999\n" in entry
 
 
 def test_a_node_that_stands_alone_has_no_configuration(arena: Arena) -> None:

@@ -22,7 +22,7 @@ from fastzk.data import Id
 from fastzk.defs import OpCode
 from fastzk.errors import ErrorCode
 from fastzk.node.sasl import NONCE_BYTES, DigestServer, SaslFailed
-from fastzk.wire.jute import BUFFER, INT, STRING, RecordError, decode_fields
+from fastzk.wire.jute import BUFFER, INT, RecordError, decode_fields
 
 # Exchanges of SASL that are begun and not answered; the oldest is forgotten, so that hanging clients cost nothing.
 EXCHANGES_MAX = 4096
@@ -56,16 +56,16 @@ class Credentials:
         try:
             verdict = self._auth(body) if op == OpCode.AUTH else self._sasl(slot, body)
         except RecordError:
-            # A scheme that is null or no text: the worker has looked at the rest of the form.
-            verdict = Verdict(ErrorCode.AUTH_FAILED)
+            verdict = Verdict(ErrorCode.MARSHALLING_ERROR)
         self.failed_count += verdict.err == ErrorCode.AUTH_FAILED
         return verdict
 
     def _auth(self, body: bytes) -> Verdict:
-        (_, scheme, secret), _ = decode_fields([INT, STRING, BUFFER], body)
-        if scheme == "ip":
+        # A scheme that is null or no text is one that nobody knows.
+        (_, scheme, secret), _ = decode_fields([INT, BUFFER, BUFFER], body)
+        if scheme == b"ip":
             return Verdict(ErrorCode.OK)
-        if scheme != "digest" or secret is None:
+        if scheme != b"digest" or secret is None:
             return Verdict(ErrorCode.AUTH_FAILED)
         digest = digest_of(secret.decode(errors="replace"))
         identities = [Id("digest", digest)]

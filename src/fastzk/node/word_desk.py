@@ -28,6 +28,7 @@ class Server(Protocol):
 
     def words(self) -> list[tuple[int, bytes]]: ...
     def answer_word(self, slot: int, text: bytes) -> None: ...
+    def life(self, slot: int) -> int: ...
 
 
 @dataclass(slots=True)
@@ -35,10 +36,12 @@ class _Pending:
     """A word that waits for answers."""
 
     slot: int
+    life: int  # of the connection: another one may have its slot by now
     word: bytes
     ends_ms: int
-    missing: dict[str, None]  # processes that have not answered
-    numbers: tuple[int, ...]  # of the questions
+    waits_for: dict[str, None] = field(default_factory=dict)  # processes that were asked and have not answered
+    unreached: list[str] = field(default_factory=list)  # those that could not be asked
+    numbers: tuple[int, ...] = ()  # of the questions
     parts: list[Any] = field(default_factory=list)
     sessions: Any = None
 
@@ -90,12 +93,12 @@ class WordDesk:
 
     def expire(self, now_ms: int) -> None:
         """Answers the words that have all they need, and those that have waited for too long."""
-        ready = [each for each in self._pending if not each.missing or now_ms >= each.ends_ms]
+        ready = [each for each in self._pending if not each.waits_for or now_ms >= each.ends_ms]
         self._pending = [each for each in self._pending if each not in ready]
         for each in ready:
             sessions = each.sessions or {"sessions": [], "expiring": None}
-            gathered = Gathered(each.parts, sessions, list(each.missing))
-            self._tell(each.slot, words.answer(each.word, self._facts(each.word), gathered))
+            gathered = Gathered(each.parts, sessions, [*each.unreached, *each.waits_for])
+            self._tell(each.slot, words.answer(each.word, self._facts(each.word), gathered), each.life)
 
     @property
     def is_waiting(self) -> bool:
@@ -107,24 +110,22 @@ class WordDesk:
         return max(0, min([longest_ms, *(each.ends_ms - now_ms for each in self._pending)]))
 
     def _gather(self, slot: int, word: bytes, of_workers: str, of_engine: str | None, now_ms: int) -> None:
-        pending = _Pending(slot, word, now_ms + limits.WORD_WAIT_MS_MAX, {}, ())
+        pending = _Pending(slot, self._server.life(slot), word, now_ms + limits.WORD_WAIT_MS_MAX)
         self._add_part(pending, self._do(of_workers))
         if self._asks is not None:
             for names, what in ((self._others, of_workers), ([ENGINE], of_engine)):
                 if what is not None:
                     number, asked = self._asks.ask(names, what)
                     pending.numbers += (number,)
-                    pending.missing |= dict.fromkeys(names)
-                    if len(asked) < len(names):
-                        logger.info("%s cannot be asked for %s", ", ".join(sorted(set(names) - set(asked))), what)
-        self._pending = [each for each in self._pending if each.slot != slot]
+                    pending.waits_for |= dict.fromkeys(asked)
+                    pending.unreached += [name for name in names if name not in asked]
         self._pending.append(pending)
         self.expire(now_ms)
 
     def _take_answer(self, answer: Answer) -> None:
         for each in self._pending:
-            if answer.number in each.numbers and answer.sender in each.missing:
-                del each.missing[answer.sender]
+            if answer.number in each.numbers and answer.sender in each.waits_for:
+                del each.waits_for[answer.sender]
                 if answer.sender == ENGINE:
                     each.sessions = answer.payload
                 else:
@@ -134,8 +135,10 @@ class WordDesk:
         if isinstance(part, list):
             pending.parts += part
 
-    def _tell(self, slot: int, text: bytes) -> None:
+    def _tell(self, slot: int, text: bytes, life: int = 0) -> None:
+        """Answers; with `life`, only if it is still that connection."""
         try:
-            self._server.answer_word(slot, text)
+            if life in (0, self._server.life(slot)):
+                self._server.answer_word(slot, text)
         except ValueError:  # who asked has hung up
             logger.debug("slot %d no longer waits for the answer to its word", slot)

@@ -72,7 +72,7 @@ ODD_ACL_ENTRIES = [
             "fe80::1%lo", "1:2:3:4:5:6:7:8", "1:2:3:4:5:6:7", "12345::", "::ffff:1.2.3.4", None,
         )
     ),
-    *(acl_entry(31, scheme, "x") for scheme in ("", "super", "nobody", "World", None)),
+    *(acl_entry(31, scheme, "x") for scheme in ("", "super", "nobody", "World", None, "sasl", "x509")),
 ]  # fmt: skip
 _OPS_OF_CREATE = (OpCode.CREATE, OpCode.CREATE, OpCode.CREATE2, OpCode.CREATE_CONTAINER, OpCode.CREATE_TTL)
 
@@ -232,7 +232,10 @@ class Bodies:
         lists = []
         for _ in range(3 if op == OpCode.SET_WATCHES else 5):
             paths = [self.path() for _ in range(self.rng.choice((0, 0, 1, 2, 3)))]
-            lists.append(vector(None if self.is_odd(0.2) else paths))
+            # Nulls end the conversation (rules.py), and are rare for that.
+            if not self.is_odd(0.1):
+                paths = [path for path in paths if path != string(None)]
+            lists.append(vector(None if self.is_odd(0.02) else paths))
         return b"".join(lists)
 
     def prefix(self) -> bytes:

@@ -85,15 +85,15 @@ class Duel:
                 break
         else:
             difference = self._barrier(len(conversation), None, range(SLOTS), views)
-        rule = None
-        if difference is not None and not self._is_self_check:
-            rule = rules.allowed(difference.step, difference.where, difference.oracle, difference.candidate)
         for player in self._players:
             player.reset(0)
         trees = [tree.walk(admin) for admin in self._admins]
         if difference is None:
             difference = compare_trees(len(conversation), [_seen(view, whole) for view, whole in zip(views, trees, strict=True)])
         self._settle(trees, difference is None)
+        if difference is None or self._is_self_check:
+            return difference
+        rule = rules.allowed(difference.step, difference.where, difference.oracle, difference.candidate)
         if rule is None:
             return difference
         self.allowed[rule.name] += 1

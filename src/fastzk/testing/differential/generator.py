@@ -184,6 +184,9 @@ class _Conversation:
             return Resume(slot, session, rng.choice((_TIMEOUT_MS, 10_000)), None, rng.choice((None, False, True)), zxid)
         self._held.pop(slot, None)
         if draw < 0.9:
+            if session in self._held.values() and rng.random() < 0.8:
+                # A stranger at a session in use ends the conversation (rules.py).
+                return self._connect(slot)
             self._forget(session)
             return Resume(slot, session, _TIMEOUT_MS, rng.choice((bytes(16), b"", b"x" * 16, b"short")), False)
         zxid = steps.ZXID_AHEAD

@@ -22,6 +22,7 @@ _IP = rb"\x00\x00\x00\x02ip\x00\x00\x00."  # the scheme of an identity, and the 
 # A number with a sign or with zeros in front; an IPv6 address that ends as an IPv4 address does.
 _LOOSE_IP = re.compile(_IP + rb"[0-9a-f:./+]*?(?:\+|(?<![0-9a-f])0[0-9])", re.DOTALL)
 _MIXED_IP = re.compile(_IP + rb"[0-9a-f]*:[0-9a-f:]*\.", re.DOTALL)
+_FOREIGN_SCHEME = re.compile(rb"\x00\x00\x00\x04(?:sasl|x509)\x00\x00\x00.")
 # An entry of an ACL: perms, a scheme, and a null behind it; or perms, a null scheme and an id.
 _NULL_ID = re.compile(rb"\x00\x00\x00.(?:world|digest|ip|auth)\xff\xff\xff\xff|\xff\xff\xff\xff\x00\x00\x00.", re.DOTALL)
 
@@ -140,6 +141,29 @@ def _is_count_of_root(step: Step | None, where: str, oracle: Any, candidate: Any
     )
 
 
+def _is_foreign_scheme(step: Step | None, where: str, oracle: Any, candidate: Any) -> bool:
+    return (
+        isinstance(step, Request)
+        and _FOREIGN_SCHEME.search(step.body) is not None
+        and ErrorCode.INVALID_ACL in _errors(oracle)
+        and ErrorCode.INVALID_ACL not in _errors(candidate)
+    )
+
+
+def _is_repeated_entry(step: Step | None, where: str, oracle: Any, candidate: Any) -> bool:
+    return bool(oracle != candidate and _without_repetition(oracle) == candidate)
+
+
+def _without_repetition(seen: Any) -> Any:
+    """An answer, with each entry of an ACL in it kept once."""
+    if isinstance(seen, tuple):
+        return tuple(map(_without_repetition, seen))
+    if isinstance(seen, list):
+        is_acl = all(isinstance(one, tuple) and len(one) == 3 and isinstance(one[1], str) for one in seen)
+        return list(dict.fromkeys(seen)) if is_acl else list(map(_without_repetition, seen))
+    return seen
+
+
 def _never(step: Step | None, where: str, oracle: Any, candidate: Any) -> bool:
     return False
 
@@ -155,5 +179,7 @@ RULES = (
     Rule("addresses in ACLs", "010.0.0.1 is 10.0.0.1 to Java and 8.0.0.1 to others; ::ffff:1.2.3.4 is a usual form", _is_address),
     Rule("quotas in a multi", "a multi could go beyond a hard limit by as much as it likes", _is_quota_in_multi),
     Rule("descendants of the empty path", '"" is another name of the root, which is not its own descendant', _is_count_of_root),
+    Rule("sasl and x509 in ACLs", "every node must judge an ACL alike, whatever it is configured for", _is_foreign_scheme),
+    Rule("entries that auth repeats", "what auth stands for is in the ACL once, as everything else is", _is_repeated_entry),
     Rule("null id in an ACL", "the ACL is invalid, and that is said; ZooKeeper stumbles over it", _is_null_id),
 )
