@@ -218,6 +218,7 @@ def test_every_command_prints_what_it_prints_with_zookeeper(jars: str, expected:
     assert not differences, "\n".join(differences)
 
 
+@pytest.mark.parametrize("jars", ["3.9"], indirect=True)
 @pytest.mark.parametrize("command", ["get /not-there", "ls /zookeeper", "nonsense"])
 def test_a_command_as_arguments_ends_with_the_same_status(
     jars: str, reference: str, shared_ensemble: Ensemble, command: str
