@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 from zkshell import batch, transcript
 
-from fastzk.testing.ensemble import Ensemble
+from fastzk.testing.ensemble import Ensemble, wait_for
 from fastzk.testing.zookeeper import ZooKeeper
 
 # The first time, Maven fetches the jars.
 pytestmark = [pytest.mark.process, pytest.mark.timeout(600)]
 
 VERSIONS = ("3.8", "3.9")
+CONFIGURED_S_MAX = 20.0
 
 # A command in each line, see zkshell.transcript.
 SCRIPT = """
@@ -217,8 +218,24 @@ def test_every_command_prints_what_it_prints_with_zookeeper(jars: str, expected:
     assert not differences, "\n".join(differences)
 
 
+@pytest.mark.parametrize("jars", ["3.9"], indirect=True)
 @pytest.mark.parametrize("command", ["get /not-there", "ls /zookeeper", "nonsense"])
 def test_a_command_as_arguments_ends_with_the_same_status(
     jars: str, reference: str, shared_ensemble: Ensemble, command: str
 ) -> None:
     assert batch(jars, shared_ensemble.zk_hosts, *command.split()) == batch(jars, reference, *command.split())
+
+
+def test_the_configuration_names_every_node_and_where_its_clients_go(
+    java_jars: Callable[[str], str], shared_ensemble: Ensemble
+) -> None:
+    jars, hosts = java_jars("zookeeper-3.9"), shared_ensemble.zk_hosts
+    # A new ensemble writes it within a second or two of its first leader's election.
+    wait_for(lambda: "version=0" in batch(jars, hosts, "config")[1], CONFIGURED_S_MAX, "the ensemble's configuration")
+    status, lines = batch(jars, hosts, "config")
+    assert status == 0
+    for node, (host, port) in zip(shared_ensemble.nodes, shared_ensemble.peers, strict=True):
+        assert f"server.{node.number}={host}:{port}:0:participant;{node.zk_host}" in lines
+    status, lines = batch(jars, hosts, "config", "-c")
+    assert status == 0
+    assert sorted(lines[-1].split()[-1].split(",")) == sorted(node.zk_host for node in shared_ensemble.nodes)

@@ -25,8 +25,8 @@ SENTINEL_ANSWER = "Command index out of range"
 class Shell:
     """A running zkCli: takes commands one by one, and keeps the output and the events of each apart."""
 
-    def __init__(self, jars: str, host: str, options: Sequence[str] = ()) -> None:
-        command = [*JAVA, *options, "-cp", jars, MAIN, "-waitforconnection", "-server", host]
+    def __init__(self, jars: str, host: str, options: Sequence[str] = (), flag: str = "-waitforconnection") -> None:
+        command = [*JAVA, *options, "-cp", jars, MAIN, flag, "-server", host]
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True, encoding="utf-8")
         self.lines: queue.Queue[str] = queue.Queue()

@@ -76,7 +76,7 @@ def config_of(node: Node) -> str:
 def test_the_configuration_tells_where_clients_go_whoever_leads(ensemble: Ensemble) -> None:
     peers = ensemble.nodes[0].command[ensemble.nodes[0].command.index("--peers") + 1]
     ports = {int(word.partition("=")[0]): word.rpartition(":")[2] for word in peers.split(",")}
-    lines = [f"server.{n.number}=127.0.0.1:{ports[n.number]}:{ports[n.number]}:participant;{n.zk_host}" for n in ensemble.nodes]
+    lines = [f"server.{n.number}=127.0.0.1:{ports[n.number]}:0:participant;{n.zk_host}" for n in ensemble.nodes]
     expected = "\n".join([*lines, "version=0"])
     wait_for(lambda: all(config_of(node) == expected for node in ensemble.nodes), SECONDS, "all addresses to be known")
     assert four_letter_word(ensemble.nodes[0].zk, "conf").endswith(f"membership: \n{expected}")

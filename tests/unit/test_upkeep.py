@@ -18,9 +18,9 @@ from fastzk.node.upkeep import CONFIG_MS, SWEEP_MS, Upkeep, config_text
 
 PEERS = "1=127.0.0.1:2881,2=127.0.0.1:2882,3=[::1]:2883"
 FULL = (
-    "server.1=127.0.0.1:2881:2881:participant;127.0.0.1:2181\n"
-    "server.2=127.0.0.1:2882:2882:participant;127.0.0.1:2182\n"
-    "server.3=[::1]:2883:2883:participant\n"
+    "server.1=127.0.0.1:2881:0:participant;127.0.0.1:2181\n"
+    "server.2=127.0.0.1:2882:0:participant;127.0.0.1:2182\n"
+    "server.3=[::1]:2883:0:participant\n"
     "version=0"
 )
 

@@ -51,7 +51,7 @@ FACTS = NodeFacts(
     },
     gate=dict.fromkeys(GATE_NAMES, 0) | {"tls_connections": 4},
     conf=[("clientPort", 2181), ("dataDir", "/data"), ("dataLogDir", "/data/log"), ("serverId", 1)],
-    membership="server.1=127.0.0.1:2881:2881:participant;127.0.0.1:2181\nversion=0",
+    membership="server.1=127.0.0.1:2881:0:participant;127.0.0.1:2181\nversion=0",
     data_bytes=100,
     log_bytes=90,
 )
@@ -154,7 +154,7 @@ def test_conf_and_dirs() -> None:
     assert text(b"dirs") == "datadir_size: 100\nlogdir_size: 90\n"
     assert text(b"conf") == (
         "clientPort=2181\ndataDir=/data\ndataDirSize=100\ndataLogDir=/data/log\ndataLogSize=90\nserverId=1\nmembership: \n"
-        "server.1=127.0.0.1:2881:2881:participant;127.0.0.1:2181\nversion=0"
+        "server.1=127.0.0.1:2881:0:participant;127.0.0.1:2181\nversion=0"
     )
     assert text(b"conf", dataclasses.replace(FACTS, membership="")).endswith("serverId=1\n")
     assert text(b"hash") == "20000000a: 171\n"

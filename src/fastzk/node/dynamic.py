@@ -1,11 +1,12 @@
 """What an ensemble is made of, in ZooKeeper's own words: the text of /zookeeper/config, and what the word conf tells.
 
-    server.1=127.0.0.1:2881:2881:participant;127.0.0.1:2181        id = host : port : election port : role ; clients' host : port
-    server.2=127.0.0.1:2882:2882:participant                       node 2 has not said yet where its clients go
+    server.1=127.0.0.1:2881:0:participant;127.0.0.1:2181           id = host : port : election port : role ; clients' host : port
+    server.2=127.0.0.1:2882:0:participant                          node 2 has not said yet where its clients go
     version=0                                                      of the membership, in hex; no line feed behind it
 
-Curator's EnsembleTracker, zkCli's `config` and others read this.  A node has one port for all that nodes say to each other, so it
-stands for both.  Rule: values in, text out."""
+Curator's EnsembleTracker, zkCli's `config` and others read this.  A node has one port for all that nodes say to each other, and
+none for elections: that is told as 0, since ZooKeeper's own reader of this text refuses two ports that are the same.
+Rule: values in, text out."""
 
 from __future__ import annotations
 
@@ -34,7 +35,7 @@ def membership_text(config: NodeConfig, clients: Mapping[int, Address]) -> str:
     for node_id, address in sorted(config.peers.items()):
         where = f";{clients[node_id]}" if node_id in clients else ""
         host = f"[{address.host}]" if ":" in address.host else address.host
-        lines.append(f"server.{node_id}={host}:{address.port}:{address.port}:participant{where}\n")
+        lines.append(f"server.{node_id}={host}:{address.port}:0:participant{where}\n")
     return "".join(lines) + "version=0"
 
 

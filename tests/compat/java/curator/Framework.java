@@ -142,6 +142,8 @@ final class Framework {
     /** The tracker reads /zookeeper/config and goes where it says: a client must still find its way afterwards. */
     private static void ensembleTracker(String base) throws Exception {
         CuratorFramework client = Judge.client();
+        boolean alone = !Judge.connectString.contains(",");
+        Judge.await("the ensemble's configuration", () -> alone || client.getConfig().forEnsemble().length > 0);
         Properties config = new Properties();
         config.load(new java.io.ByteArrayInputStream(client.getConfig().forEnsemble()));
         long members = config.stringPropertyNames().stream().filter(name -> name.startsWith("server.")).count();
