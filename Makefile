@@ -94,7 +94,7 @@ fuzz: build
 	$(BIN)/python -m pytest -q -m long tests/crash/test_hostile.py
 
 differential: build
-	$(BIN)/python tests/compat/differential.py --seed 1 --sequences 20000
+	$(BIN)/python tests/compat/differential.py --seed 1 --sequences 20000 --jobs $$(( ($$(nproc) + 2) / 3 ))
 
 clean:
 	rm -rf $(VENV) build dist data .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

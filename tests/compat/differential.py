@@ -8,6 +8,7 @@
 Exit status: 0 no difference, 1 a difference, 2 ZooKeeper could not be had.  What it does: fastzk.testing.differential."""
 
 import argparse
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -27,6 +28,8 @@ PROGRESS_S = 10.0
 def main() -> int:
     """Runs the command."""
     options = _parse()
+    if options.jobs > 1:
+        return _share(options)
     try:
         with duellists(BUILD / "nodes", options.self_check) as addresses, Duel(*addresses, SUPER, options.self_check) as duel:
             return _run(duel, options)
@@ -40,10 +43,31 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="of the first conversation (default 1); the next has the next seed")
     parser.add_argument("--sequences", type=int, default=1, help="how many conversations (default 1)")
     parser.add_argument("--operations", type=int, default=50, help="of each conversation (default 50)")
+    parser.add_argument("--jobs", type=int, default=1, help="processes, each with two servers and a part of the seeds (default 1)")
     parser.add_argument("--self-check", action="store_true", help="compare ZooKeeper with ZooKeeper")
     parser.add_argument("--all", action="store_true", help="go on after a difference, and print the first of each kind")
     parser.add_argument("--whole", action="store_true", help="print conversations as generated; do not shrink them")
     return parser.parse_args()
+
+
+def _share(options: argparse.Namespace) -> int:
+    """Gives each of several processes, with two servers of its own, a part of the seeds."""
+    each = -(-options.sequences // options.jobs)
+    flags = [
+        f"--{name}"
+        for name, is_set in (("self-check", options.self_check), ("all", options.all), ("whole", options.whole))
+        if is_set
+    ]
+    jobs = []
+    for first in range(0, options.sequences, each):
+        numbers = {
+            "seed": options.seed + first,
+            "sequences": min(each, options.sequences - first),
+            "operations": options.operations,
+        }
+        words = [word for name, value in numbers.items() for word in (f"--{name}", str(value))]
+        jobs.append(subprocess.Popen([sys.executable, __file__, *words, *flags]))
+    return max(job.wait() for job in jobs)
 
 
 def _run(duel: Duel, options: argparse.Namespace) -> int:

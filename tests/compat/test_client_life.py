@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import zmq
 
 from fastzk import Client, limits
 from fastzk.client.retry import Retry
-from fastzk.data import WatchedEvent
+from fastzk.data import CREATOR_ALL_ACL, WatchedEvent
 from fastzk.defs import ClientState, EventType, KeeperState
 from fastzk.errors import (
     ClientTimeoutError,
@@ -118,6 +118,34 @@ def test_a_write_that_was_done_and_not_answered_is_not_done_again(engine: TinyEn
         engine.start_worker(2)
         assert write.get(timeout=WAIT_S).version == 1
         assert client.get("/a")[0] == b"x"
+
+
+def test_the_next_server_knows_who_we_are_and_all_that_we_watch(engine: TinyEngine) -> None:
+    client = Client(native(engine), timeout=20.0)
+    states = States(client)
+    with client:
+        assert states.next() is ClientState.CONNECTED
+        client.add_auth("digest", "me:secret")
+        client.create("/mine", b"x", acl=CREATOR_ALL_ACL)
+        events: queue.Queue[tuple[str, EventType, str]] = queue.Queue()
+
+        def hears(name: str) -> Callable[[WatchedEvent], None]:
+            return lambda event: events.put((name, event.type, event.path))
+
+        client.add_watch("/mine", hears("recursive"), recursive=True)
+        client.add_watch("/", hears("persistent"))
+        client.exists("/mine/none", watch=hears("exists"))
+        engine._workers[0].kill()
+        assert states.next() is ClientState.SUSPENDED
+        making = client.create_async("/mine/none")
+        engine.start_worker(2)
+        assert states.next() is ClientState.CONNECTED
+        making.get(timeout=WAIT_S)
+        client.create("/other")
+        heard = [events.get(timeout=WAIT_S) for _ in range(3)]
+        assert sorted(heard[:2]) == [("exists", EventType.CREATED, "/mine/none"), ("recursive", EventType.CREATED, "/mine/none")]
+        assert heard[2] == ("persistent", EventType.CHILD, "/")
+        assert client.get("/mine")[0] == b"x"
 
 
 def test_a_session_that_is_over_is_replaced(engine: TinyEngine) -> None:

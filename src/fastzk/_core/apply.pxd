@@ -43,5 +43,5 @@ cdef class Machine:
     cdef void session_changed(self, uint32_t kind, uint64_t session_id, uint64_t attach_zxid,
                               uint32_t timeout_ms) noexcept nogil
     cdef void answer_session(self, const entry_t *entry, const moment_t *now, uint32_t timeout_ms,
-                             const char *password) noexcept nogil
+                             const char *password, bint is_remembered) noexcept nogil
     cdef void answer_read(self, buffer_t *items, const entry_t *entry) noexcept nogil

@@ -68,7 +68,7 @@ from fastzk._core import upkeep
 
 
 cdef enum:
-    REMEMBER = 1                # cxid of a create or attach whose session's results are to be remembered
+    REMEMBER = 1                # cxid of a create whose session's results are to be remembered, or of an attach that goes on so
     SESSION_BODY_MIN = 20       # int timeout_ms, then the password; identities may follow
     PASSWORD_SIZE = 16
     RESERVE_PART = 64           # of the arena, one part is kept back for what must not fail: closing, deleting, coming in
@@ -260,7 +260,7 @@ cdef class Machine:
             outbox_result(&self.out, entry, now.zxid, ERR_SYSTEM)
             return ERR_SYSTEM
         self.session_changed(SESSION_CREATED, entry.session_id, now.zxid, timeout_ms)
-        self.answer_session(entry, now, timeout_ms, password)
+        self.answer_session(entry, now, timeout_ms, password, entry.cxid == REMEMBER)
         return ERR_OK
 
     cdef int apply_attach_session(self, arena_t *a, const entry_t *entry, const moment_t *now) noexcept nogil:
@@ -282,9 +282,8 @@ cdef class Machine:
         arena_write_begin(a)
         arena_use_reserve(a)
         if entry.cxid != REMEMBER:
-            results_end(a, ref)                     # its next requests count from 1 again
-        if (not session_identify(a, ref, entry.body + SESSION_BODY_MIN, entry.body_size - SESSION_BODY_MIN)
-                or (entry.cxid == REMEMBER and not results_begin(a, ref))):
+            results_end(a, ref)                     # for good: another client may speak now, which counts xids from 1 again
+        if not session_identify(a, ref, entry.body + SESSION_BODY_MIN, entry.body_size - SESSION_BODY_MIN):
             arena_write_end(a, now.zxid, now.index, now.time_ms)
             outbox_result(&self.out, entry, now.zxid, ERR_SYSTEM)
             return ERR_SYSTEM
@@ -295,7 +294,7 @@ cdef class Machine:
         changed.timeout_ms = timeout_ms
         arena_write_end(a, now.zxid, now.index, now.time_ms)
         self.session_changed(SESSION_ATTACHED, entry.session_id, now.zxid, timeout_ms)
-        self.answer_session(entry, now, timeout_ms, entry.body + 4)
+        self.answer_session(entry, now, timeout_ms, entry.body + 4, see_session(a, ref).results != 0)
         outbox_session(&self.out, now.zxid, entry.session_id, now.zxid)
         return ERR_OK
 
@@ -324,14 +323,16 @@ cdef class Machine:
         buffer_append(&self.session_changes, &change, sizeof(change))
 
     cdef void answer_session(self, const entry_t *entry, const moment_t *now, uint32_t timeout_ms,
-                             const char *password) noexcept nogil:
-        """The result of a create or attach: the new attachment, the timeout and the password."""
+                             const char *password, bint is_remembered) noexcept nogil:
+        """The result of a create or attach: the new attachment, the timeout, the password, and in event whether all
+        results since the session began are remembered."""
         cdef buffer_t *items = outbox_of(&self.out, entry)
         cdef size_t place
         if items is NULL:
             return
         place = answer_open(items, ITEM_RESULT, now.zxid, entry, ERR_OK)
         (<item_t *>(items.data + place)).attach_zxid = now.zxid
+        (<item_t *>(items.data + place)).event = is_remembered
         buffer_be32(items, timeout_ms)
         buffer_append(items, password, PASSWORD_SIZE)
         item_close(items, place)

@@ -41,7 +41,7 @@ ctypedef struct connection_t:
     uint8_t is_paused           # the transport should not read from it: it has enough to do
     uint8_t waits_for           # WAITS_*
     uint8_t was_heard           # since the last take_touched()
-    uint8_t is_remembered       # the results of its session are remembered
+    uint8_t is_remembered       # the results of its session are wanted; when it is open: all are remembered
     uint8_t has_read_only       # its ConnectRequest had the byte readOnly, so the response has it too
     uint8_t is_ending           # takes no more requests; closes when all it asked is answered and on its way
     uint8_t is_full             # stopped because too much output waits; sent() goes on

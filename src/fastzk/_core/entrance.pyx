@@ -149,6 +149,7 @@ cdef class Entrance(Slots):
             self.end(c, slot)
             return
         c.attach_zxid = item.attach_zxid
+        c.is_remembered = item.event != 0
         c.timeout_ms = load_be32(body)
         if c.is_upgrading:
             c.is_upgrading = c.is_local = 0

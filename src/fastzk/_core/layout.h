@@ -221,7 +221,7 @@ _Static_assert(offsetof(block_t, entries) == 64, "a block's entries begin at 64"
 typedef struct {
     uint32_t size; /* head, body and padding: a multiple of 8 */
     uint16_t kind; /* ITEM_* */
-    uint16_t event; /* ITEM_CHANGE: ZooKeeper's event type, 1 to 4 */
+    uint16_t event; /* ITEM_CHANGE: ZooKeeper's event type, 1 to 4; ITEM_RESULT of create or attach: 1 if it is remembered */
     uint64_t zxid;
     uint64_t session_id;  /* RESULT, SESSION */
     uint64_t attach_zxid; /* RESULT: the attachment it answers; SESSION: the session's new one, 0 = it is over */

@@ -13,7 +13,7 @@ cdef enum:
     RESULT_BODY_MAX = 16384     # a longer reply is forgotten: asked again, it fails with ConnectionLoss
 
 
-# Begins to remember, or goes on.  False: the arena is full.
+# Begins to remember, with the session.  False: the arena is full.
 cdef bint results_begin(arena_t *a, ref_t session) noexcept nogil
 # Forgets all and stops; also before a session is removed.
 cdef void results_end(arena_t *a, ref_t session) noexcept nogil

@@ -12,10 +12,7 @@ from libc.string cimport memcpy, memset
 
 
 cdef bint results_begin(arena_t *a, ref_t session) noexcept nogil:
-    cdef ref_t ref
-    if (<const session_t *>arena_own(a, session)).results:
-        return True
-    ref = arena_alloc(a, sizeof(results_t))
+    cdef ref_t ref = arena_alloc(a, sizeof(results_t))
     if ref == 0:
         return False
     memset(arena_change(a, ref, sizeof(results_t)), 0, sizeof(results_t))

@@ -96,7 +96,7 @@ class Session:
         self._logged_count = 0
         # The last one given out; counts on over connections.
         self._xid = 0
-        # We may ask for memory: no other client's writes are remembered under the xids that we shall use.
+        # We may ask for memory: the session is ours from its beginning, so no other client has used the xids that we shall use.
         self._can_repeat = client_id is None
         # The server in use remembers results, or the last one did.
         self._is_remembered = False
@@ -269,8 +269,6 @@ class Session:
         self._is_ping_due = False
         self._hosts.on_served()
         self._is_remembered = self._can_repeat and response.protocol_version >= _REMEMBERS
-        # The first connection with another client's session has made the server forget that one's results.
-        self._can_repeat = True
         if not self._is_remembered:
             self._fail_sent_writes()
         self._begin_prelude()

@@ -5,7 +5,9 @@ ones and a few that the tree's root gets; who cleans up deletes all that it find
 
 How it works: Bodies has a method per operation.  What would end ZooKeeper's own server is never drawn (deadly.py)."""
 
+import contextlib
 import random
+from collections.abc import Iterator
 
 from fastzk.data import make_digest_acl_credential
 from fastzk.defs import OpCode, Perms, WatcherType
@@ -101,6 +103,13 @@ class Bodies:
         self._likely += made
         return [string(name) + buffer(b"") + vector([_WORLD]) + integer(0) for name in ("/t", *made)]
 
+    @contextlib.contextmanager
+    def sober(self) -> Iterator[None]:
+        """No odd arguments as long as the `with` lasts."""
+        oddity, self._oddity = self._oddity, 0.0
+        yield
+        self._oddity = oddity
+
     def is_odd(self, times: float = 1.0) -> bool:
         """True as often as an odd argument is wanted."""
         return self.rng.random() < self._oddity * times
@@ -161,6 +170,11 @@ class Bodies:
             return vector(rng.choice((None, [], [rng.choice(ODD_ACL_ENTRIES)], [_WORLD, rng.choice(ODD_ACL_ENTRIES)])))
         if rng.random() >= self._locking:
             return vector([_WORLD])
+        if rng.random() < 0.25:
+            # For everybody, and more for some: whoever is not one of them sees their ids masked.
+            return vector(
+                [acl_entry(rng.choice((1, 3, 7, 9)), "world", "anyone"), acl_entry(31, "digest", _digest(CREDENTIALS[0]))]
+            )
         return vector(rng.choices(ACL_ENTRIES, k=rng.choice((1, 1, 1, 2, 3))))
 
     def watch(self) -> bytes:
@@ -169,12 +183,14 @@ class Bodies:
 
     # ---- bodies, by operation
 
-    def create(self, op: int) -> bytes:
+    def create(self, op: int, is_in_multi: bool = False) -> bytes:
         """create, create2, createContainer, createTTL."""
         rng = self.rng
         flags = rng.choice(_FLAGS_OF_CREATE.get(op, (0, 0, 0, 1, 1, 2, 3)))
         if self.is_odd():
             flags = rng.choice((0, 1, 2, 3, 4, 5, 6, 7, -1, 9))
+        if is_in_multi and op == OpCode.CREATE_CONTAINER and flags in (1, 3):
+            flags = 4  # what comes behind it in the multi is judged as if it were an ephemeral, which it is not
         path = self.new_path()
         if flags in (2, 3, 6):
             path = string(rng.choice(("/t/s", "/t/a/", "/t/a/s", "/t/b/s", "/t/e/s"))) if not self.is_odd() else path
@@ -200,7 +216,7 @@ class Bodies:
         path = self.path()
         watch = self.watch()
         if watch != b"\0":
-            self._armed.append((path, WatcherType.DATA if op in (OpCode.EXISTS, OpCode.GET_DATA) else WatcherType.CHILDREN))
+            self._arm(path, WatcherType.DATA if op in (OpCode.EXISTS, OpCode.GET_DATA) else WatcherType.CHILDREN)
         return path + watch
 
     def set_data(self) -> bytes:
@@ -224,8 +240,12 @@ class Bodies:
         """addWatch."""
         path = self.path()
         mode = self.rng.choice((2, -1)) if self.is_odd() else self.rng.choice((0, 1, 1))
-        self._armed.append((path, WatcherType.PERSISTENT_RECURSIVE if mode else WatcherType.PERSISTENT))
+        self._arm(path, WatcherType.PERSISTENT_RECURSIVE if mode else WatcherType.PERSISTENT)
         return path + integer(mode)
+
+    def _arm(self, path: bytes, kind: int) -> None:
+        if path != string(None):
+            self._armed.append((path, kind))
 
     def set_watches(self, op: int) -> bytes:
         """setWatches, setWatches2, but for the zxid."""
@@ -274,7 +294,7 @@ class Bodies:
         op = self.rng.choices((OpCode.CREATE, OpCode.DELETE, OpCode.SET_DATA, OpCode.CHECK), (5, 2, 4, 3))[0]
         if op == OpCode.CREATE:
             op = self.rng.choice(_OPS_OF_CREATE)
-            return op, self.create(op)
+            return op, self.create(op, is_in_multi=True)
         return op, {OpCode.DELETE: self.delete, OpCode.SET_DATA: self.set_data, OpCode.CHECK: self.check}[op]()
 
     def _odd_part(self) -> tuple[int, bytes]:

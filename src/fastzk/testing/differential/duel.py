@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self
 from fastzk.defs import OpCode
 from fastzk.testing.differential import rules, steps, tree
 from fastzk.testing.differential.player import SLOTS, Admin, Answer, Player
-from fastzk.testing.differential.steps import Connect, Drop, Request, Resume, Step
+from fastzk.testing.differential.steps import Burst, Connect, Drop, Request, Resume, Step
 from fastzk.testing.differential.view import View
 from fastzk.testing.ensemble import Address
 
@@ -119,7 +119,7 @@ class Duel:
         if not any(began):
             return None
         assert all(began), f"only one has a connection for {step}: {began}"
-        self.operations += 1
+        self.operations += len(step.requests) if isinstance(step, Burst) else 1
         answers = oracle.finish(asked), candidate.finish(step)
         seen = views[0].see(number, asked, answers[0]), views[1].see(number, step, answers[1])
         self.exchanges.append(Exchange(number, step, seen))

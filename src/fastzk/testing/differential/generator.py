@@ -14,12 +14,21 @@ from fastzk.defs import OpCode, Xid
 from fastzk.testing.differential import steps
 from fastzk.testing.differential.bodies import CREDENTIALS, SUPER, Bodies
 from fastzk.testing.differential.player import SLOTS
-from fastzk.testing.differential.steps import Bytes, Connect, Drop, Request, Resume, Step
+from fastzk.testing.differential.steps import Burst, Bytes, Connect, Drop, Request, Resume, Step
 
 _TIMEOUT_MS = 30_000
 
-# Beside the operations: a request of the quotas, a damaged body, bytes that are no request, what becomes of connections.
-QUOTA, DAMAGED, NO_REQUEST, SESSION = 1001, 1002, 1003, 1004
+# Beside the operations: a request of the quotas, a damaged body, bytes that are no request, what becomes of connections,
+# several requests at once.
+QUOTA, DAMAGED, NO_REQUEST, SESSION, BURST = 1001, 1002, 1003, 1004, 1005
+# What ZooKeeper answers in the order in which it came: not auth, and not what it does not know.  Nor setACL: while one is
+# under way, ZooKeeper judges what comes behind it by the ACL before, or not (docs/compatibility.md).
+_IN_A_BURST = (
+    OpCode.CREATE, OpCode.CREATE2, OpCode.CREATE_CONTAINER, OpCode.CREATE_TTL, OpCode.DELETE, OpCode.SET_DATA,
+    OpCode.EXISTS, OpCode.GET_DATA, OpCode.GET_ACL, OpCode.GET_CHILDREN, OpCode.GET_CHILDREN2, OpCode.SYNC, OpCode.MULTI,
+    OpCode.MULTI_READ, OpCode.CHECK_WATCHES, OpCode.REMOVE_WATCHES, OpCode.ADD_WATCH, OpCode.GET_EPHEMERALS, OpCode.WHO_AM_I,
+    OpCode.GET_ALL_CHILDREN_NUMBER,
+)  # fmt: skip
 
 # How often each comes, beside the others, in a conversation without a temper.
 _WEIGHTS: dict[int, float] = {
@@ -29,7 +38,7 @@ _WEIGHTS: dict[int, float] = {
     OpCode.SET_WATCHES: 1.5, OpCode.SET_WATCHES2: 1.5, OpCode.ADD_WATCH: 4, OpCode.GET_EPHEMERALS: 2, OpCode.PING: 0.5,
     OpCode.GET_ALL_CHILDREN_NUMBER: 2, OpCode.WHO_AM_I: 1, OpCode.AUTH: 2, OpCode.RECONFIG: 0.3, OpCode.SASL: 0.2,
     OpCode.CHECK: 0.1, OpCode.DELETE_CONTAINER: 0.1, OpCode.CREATE_SESSION: 0.1, OpCode.NOTIFICATION: 0.1, 99: 0.1, -7: 0.1,
-    OpCode.CLOSE_SESSION: 0.7, QUOTA: 0.5, DAMAGED: 1, NO_REQUEST: 0.2, SESSION: 2,
+    OpCode.CLOSE_SESSION: 0.7, QUOTA: 0.5, DAMAGED: 1, NO_REQUEST: 0.2, SESSION: 2, BURST: 4,
 }  # fmt: skip
 
 
@@ -71,6 +80,7 @@ class _Conversation:
         self.temper = rng.choice(list(TEMPERS))
         temper = TEMPERS[self.temper]
         weights = {**_WEIGHTS, **temper.more}
+        self._weight_of = weights
         self._kinds = list(weights)
         self._weights = list(weights.values())
         self._bodies = Bodies(rng, temper.oddity, temper.locking)
@@ -78,6 +88,8 @@ class _Conversation:
         self._held: dict[int, int] = {}
         self._sessions = 0
         self._xid = 0
+        # Quotas count differently inside a multi (rules.py).
+        self._has_quotas = False
 
     def steps(self, length: int) -> Iterator[Step]:
         for slot in range(self._rng.choice((2, 3, 3, SLOTS))):
@@ -101,10 +113,13 @@ class _Conversation:
         slot = self._rng.choice(list(self._held))
         if kind == NO_REQUEST:
             return self._no_request(slot)
+        if kind == BURST:
+            return self._burst(slot)
         if kind == QUOTA:
+            self._has_quotas = True
             return self._request(slot, *self._bodies.quota_request())
         if kind == DAMAGED:
-            op = self._rng.choice([op for op in self._kinds if op not in (QUOTA, DAMAGED, NO_REQUEST, SESSION)])
+            op = self._rng.choice([op for op in self._kinds if op < QUOTA])
             return self._request(slot, op, self._damaged(op, self._body(op)))
         return self._request(slot, kind, self._body(kind))
 
@@ -123,6 +138,12 @@ class _Conversation:
         if op == OpCode.CLOSE_SESSION:
             self._held.pop(slot, None)
         return Request(slot, op, xid, body, relative)
+
+    def _burst(self, slot: int) -> Burst:
+        ops = [op for op in _IN_A_BURST if op != OpCode.MULTI or not self._has_quotas]
+        with self._bodies.sober():
+            chosen = self._rng.choices(ops, [self._weight_of[op] for op in ops], k=self._rng.randint(2, 8))
+            return Burst(slot, tuple(self._request(slot, op, self._body(op)) for op in chosen))
 
     def _body(self, op: int) -> bytes:
         """A body for an operation; ping, closeSession, whoAmI and unknown operations have none."""

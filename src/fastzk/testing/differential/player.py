@@ -15,7 +15,7 @@ from typing import NamedTuple
 from fastzk.defs import PASSWORD_SIZE, OpCode, Xid
 from fastzk.errors import ErrorCode
 from fastzk.testing.differential import steps
-from fastzk.testing.differential.steps import Bytes, Connect, Drop, Request, Resume, Step
+from fastzk.testing.differential.steps import Burst, Bytes, Connect, Drop, Request, Resume, Step
 from fastzk.wire import frames, records
 
 SILENCE_S = 4.0  # what is awaited and does not come within it will not come
@@ -116,11 +116,14 @@ class Player:
         elif isinstance(step, Drop):
             self._lose(step.slot)
         else:
-            body = step.body if step.relative is None else steps.long(self._zxid(step.relative)) + step.body
-            wire.send(_SIZE.pack(8 + len(body)) + struct.pack("!ii", step.xid, step.op) + body)
-            if step.op in _ARMING or (step.op in _READS and step.body[-1:] != b"\0"):
-                self.watching.add(step.slot)
+            wire.send(b"".join(map(self._frame, step.requests if isinstance(step, Burst) else (step,))))
         return True
+
+    def _frame(self, request: Request) -> bytes:
+        body = request.body if request.relative is None else steps.long(self._zxid(request.relative)) + request.body
+        if request.op in _ARMING or (request.op in _READS and request.body[-1:] != b"\0"):
+            self.watching.add(request.slot)
+        return _SIZE.pack(8 + len(body)) + struct.pack("!ii", request.xid, request.op) + body
 
     def _begin_session(self, step: Connect | Resume) -> bool:
         if isinstance(step, Connect):
@@ -146,10 +149,12 @@ class Player:
         wire = self.slots[step.slot]
         assert wire is not None, f"{step} was begun"
         got: list[bytes] = []
+        unanswered = len(step.requests) if isinstance(step, Burst) else 1
         try:
             while (record := wire.record()) is not None:
                 got.append(record)
-                if _is_last(step, record) and not _must_close(step, record):
+                unanswered -= _SIZE.unpack_from(record)[0] != Xid.NOTIFICATION
+                if unanswered == 0 and not isinstance(step, Bytes) and not _must_close(step, record):
                     return Answer(got, "open")
             self._lose(step.slot)
             return Answer(got, "closed")
@@ -227,11 +232,6 @@ class Player:
         if relative < 0:
             return {steps.ZXID_ZERO: 0, steps.ZXID_NEGATIVE: -1, steps.ZXID_AHEAD: _AHEAD}[relative]
         return self.written[-1 - relative] if relative < len(self.written) else self.base_zxid
-
-
-def _is_last(step: Step, record: bytes) -> bool:
-    """True for the reply to a request, which is the last that comes of it."""
-    return isinstance(step, Request) and _SIZE.unpack_from(record)[0] != Xid.NOTIFICATION
 
 
 def _must_close(step: Step, record: bytes) -> bool:

@@ -44,11 +44,11 @@ def duellists(directory: Path, is_self_check: bool = False) -> Iterator[tuple[Ad
 
 @contextlib.contextmanager
 def candidate(home: Path) -> Iterator[Address]:
-    """A fastzk node that stands alone."""
+    """A fastzk node that stands alone, with one worker: several are to each other as the servers of an ensemble are."""
     before = os.environ.get("FASTZK_SUPER_DIGEST")
     os.environ["FASTZK_SUPER_DIGEST"] = SUPER_DIGEST
     try:
-        with Ensemble(1, home, ["--log-level", "warning"]) as ensemble:
+        with Ensemble(1, home, ["--log-level", "warning", "--workers", "1"]) as ensemble:
             yield ensemble.node(1).zk
     finally:
         if before is None:

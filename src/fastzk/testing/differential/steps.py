@@ -66,7 +66,14 @@ class Drop(NamedTuple):
     slot: int
 
 
-Step = Request | Bytes | Connect | Resume | Drop
+class Burst(NamedTuple):
+    """Requests of one connection that are sent at once; all are answered, in order."""
+
+    slot: int
+    requests: tuple[Request, ...]
+
+
+Step = Burst | Request | Bytes | Connect | Resume | Drop
 
 
 # ---- encoding
@@ -119,6 +126,8 @@ def describe(step: Step) -> str:
     """A step as a line to read."""
     if isinstance(step, Request):
         return f"[{step.slot}] xid {step.xid} {op_name(step.op)} {_body_text(step)}"
+    if isinstance(step, Burst):
+        return f"[{step.slot}] at once: " + "; ".join(describe(request) for request in step.requests)
     if isinstance(step, Bytes):
         return f"[{step.slot}] bytes {step.data[:40].hex()}{'...' if len(step.data) > 40 else ''}"
     if isinstance(step, Drop):

@@ -18,7 +18,7 @@ from typing import Any
 from fastzk.data import ZnodeStat
 from fastzk.defs import OpCode, Xid
 from fastzk.testing.differential.player import Answer, Player
-from fastzk.testing.differential.steps import Connect, Request, Resume, Step
+from fastzk.testing.differential.steps import Burst, Connect, Request, Resume, Step
 from fastzk.wire import jute, records
 
 # Why each is sorted: ZooKeeper keeps them in hash tables.
@@ -54,12 +54,12 @@ class View:
     def __init__(self, player: Player) -> None:
         self._player = player
         # Zxid of each successful write -> its step; the keys, as written, ascend.
-        self._step_of: dict[int, int] = {}
+        self._step_of: dict[int, float] = {}
         # Zxid -> the time that the first Stat with it told.
         self._time_of: dict[int, int] = {}
         self._session_of: dict[int, int] = {}
         # Steps that closed a session.
-        self._closings: set[int] = set()
+        self._closings: set[float] = set()
         # The highest zxid seen, and what it was before the answers that are looked at now: those of a barrier come at once.
         self._top_zxid = self._floor_zxid = player.base_zxid
 
@@ -78,6 +78,8 @@ class View:
         if isinstance(step, Request):
             self._learn(number, step, answer.records)
             return self._sorted([self._record(step.op, record) for record in answer.records], answer.end)
+        if isinstance(step, Burst):
+            return (*self._see_burst(number, step, answer.records), answer.end)
         return (*(self._record(-1, record) for record in answer.records), answer.end)
 
     def see_barrier(self, answer: Answer) -> tuple[Any, ...]:
@@ -88,11 +90,28 @@ class View:
         """A reply without its header's zxid, as a look at the whole tree brings it."""
         return (err, self._value(op, body))
 
-    def _learn(self, number: int, step: Request, got: list[bytes]) -> None:
+    def _see_burst(self, number: int, step: Burst, got: list[bytes]) -> list[tuple[Any, ...]]:
+        """Answers in the order of the requests, with events between them; the events of a write come before its reply."""
+        replies = [record for record in got if _HEAD.unpack_from(record)[0] != Xid.NOTIFICATION]
+        for place, (request, reply) in enumerate(zip(step.requests, replies, strict=False)):
+            # Steps have whole numbers; what is inside of one has hundredths.
+            self._learn(number + (place + 1) / 100, request, [reply])
+        ops = iter([request.op for request in step.requests])
+        seen = []
+        for record in got:
+            is_event = _HEAD.unpack_from(record)[0] == Xid.NOTIFICATION
+            seen.append(self._record(-1 if is_event else next(ops, -1), record))
+        return seen
+
+    def _learn(self, number: float, step: Request, got: list[bytes]) -> None:
         """Takes note of a successful write's zxid before anything that shows it is looked at."""
         for record in got:
             xid, zxid, err = _HEAD.unpack_from(record)
-            if xid == step.xid and is_done_write(step.op, err, record[_HEAD.size :]) and zxid > self._top_zxid:
+            if (
+                xid == step.xid
+                and is_done_write(step.op, err, record[_HEAD.size :])
+                and zxid > max(self._top_zxid, *self._player.written[-1:], 0)
+            ):
                 self._step_of[zxid] = number
                 self._player.written.append(zxid)
                 if step.op == OpCode.CLOSE_SESSION:
