@@ -16,7 +16,7 @@ help:
 	@echo 'make build      .venv with fastzk-node, from the pinned dependencies'
 	@echo 'make demo       three nodes, two client protocols, the leader killed in mid-write, nothing lost'
 	@echo 'make test       every test that takes less than minutes'
-	@echo 'make systems    Hadoop, Kafka, MetaMQ, Curator, Codis, ClickHouse, Patroni, kazoo: on three nodes, whose leader is killed meanwhile'
+	@echo 'make systems    Hadoop, Kafka, BookKeeper, MetaMQ, Curator, Codis, ClickHouse, Patroni, kazoo: on three nodes, whose leader is killed meanwhile'
 	@echo 'make lint       ruff, mypy --strict, cython-lint'
 	@echo 'make run        an ensemble of three nodes on loopback, until Ctrl-C'
 	@echo 'make bench      requests per second and latencies of one node and of three'

@@ -75,7 +75,7 @@ def _run(duel: Duel, options: argparse.Namespace) -> int:
     began = told = time.monotonic()
     end = options.seed + options.sequences
     for seed in range(options.seed, end):
-        difference = duel.play(conversation(seed, options.operations))
+        difference = duel.judge(conversation(seed, options.operations))
         if difference is not None:
             kinds[difference.signature] += 1
             if kinds[difference.signature] == 1:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from fastzk.defs import OpCode
+from fastzk.errors import ErrorCode
 from fastzk.testing import maven
 from fastzk.testing.differential import steps
 from fastzk.testing.differential.bodies import SUPER
@@ -20,9 +21,9 @@ from fastzk.testing.differential.duel import Duel, compare_trees, shrink
 from fastzk.testing.differential.generator import TEMPERS, conversation
 from fastzk.testing.differential.player import Player
 from fastzk.testing.differential.report import tell
-from fastzk.testing.differential.rules import RULES
+from fastzk.testing.differential.rules import RULES, allowed
 from fastzk.testing.differential.servers import duellists
-from fastzk.testing.differential.steps import Connect, Drop, Request, Step
+from fastzk.testing.differential.steps import Connect, Drop, Request, Resume, Step
 from fastzk.testing.ensemble import Address, wait_for
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "compatibility.md"
@@ -52,7 +53,7 @@ def duel(addresses: tuple[Address, Address]) -> Iterator[Duel]:
 
 def play(duel: Duel, first_seed: int, count: int) -> None:
     for seed in range(first_seed, first_seed + count):
-        difference = duel.play(conversation(seed, OPERATIONS))
+        difference = duel.judge(conversation(seed, OPERATIONS))
         if difference is not None:
             told = tell(difference, duel.exchanges)
             pytest.fail(f"python tests/compat/differential.py --seed {seed} shrinks it\n{told}", pytrace=False)
@@ -119,6 +120,55 @@ def test_every_rule_is_documented_under_its_name() -> None:
     assert RULES
     for rule in RULES:
         assert any(row.startswith(f"| {rule.name} |") for row in rows), f"{rule.name} is missing in {DOCUMENT.name}"
+
+
+def reply(err: int, value: object = None) -> tuple[object, ...]:
+    """What a view makes of an answer of one reply."""
+    return (("reply", 1, ("after", 1), err, value), "open")
+
+
+WATCH, NULL = steps.boolean(1), steps.string(None)
+NO_RULE = reply(ErrorCode.SYSTEM_ERROR)
+ALLOWED: dict[str, tuple[Step, str, object, object]] = {
+    "session of a stranger": (
+        Resume(0, 1, 30_000, b"", False), "connection 2", ("closed",), reply(0),
+    ),
+    "setWatches with a null path": (
+        Request(0, OpCode.SET_WATCHES, 1, b""), "answer", (("event", -1, 0, 2, 3, "/t"), *reply(-5)), reply(-5),
+    ),
+    "multiRead with a null path": (Request(0, OpCode.MULTI_READ, 1, b""), "answer", reply(-5, []), reply(-5)),
+    "watch on a null path": (Request(0, OpCode.CHECK_WATCHES, 1, NULL), "answer", reply(-121), reply(-5)),
+    "addresses in ACLs": (
+        Request(0, OpCode.SET_ACL, 1, steps.vector([steps.acl_entry(1, "ip", "10.0.0.01")])), "answer", reply(0, ()), reply(-114),
+    ),
+    "null id in an ACL": (
+        Request(0, OpCode.SET_ACL, 1, steps.vector([steps.acl_entry(1, "world", None)])), "answer", reply(-5), reply(-114),
+    ),
+    "quotas in a multi": (
+        Request(0, OpCode.MULTI, 1, b""), "answer", reply(0, [(1, 0, "/t")]), reply(0, [(-1, -125, None)]),
+    ),
+    "descendants of the empty path": (
+        Request(0, OpCode.GET_ALL_CHILDREN_NUMBER, 1, steps.string("")), "answer", reply(0, 6), reply(0, 5),
+    ),
+    "sasl and x509 in ACLs": (
+        Request(0, OpCode.SET_ACL, 1, steps.vector([steps.acl_entry(1, "sasl", "ann")])), "answer", reply(-114), reply(0, ()),
+    ),
+    "entries that auth repeats": (
+        Request(0, OpCode.GET_ACL, 1, b""), "answer", reply(0, [(1, "digest", "a:b")] * 2), reply(0, [(1, "digest", "a:b")]),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ALLOWED)
+def test_a_rule_allows_its_difference_and_no_other(name: str) -> None:
+    step, where, oracle, candidate = ALLOWED[name]
+    rule = allowed(step, where, oracle, candidate)
+    assert rule is not None
+    assert rule.name == name
+    if name != "quotas in a multi":  # one may also go beyond a quota that the other has made room in
+        assert allowed(step, where, candidate, oracle) is None, "the other way round"
+    assert allowed(step, where, oracle, NO_RULE if name != "session of a stranger" else ("silent",)) is None
+    assert allowed(Drop(0), where, oracle, candidate) is None or name == "entries that auth repeats"
 
 
 def test_a_seed_is_a_conversation() -> None:

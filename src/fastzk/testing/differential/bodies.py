@@ -3,7 +3,8 @@
 Rules: everything comes from one random.Random, so a seed is a conversation.  All znodes lie below /t, but for the reserved
 ones and a few that the tree's root gets; who cleans up deletes all that it finds.
 
-How it works: Bodies has a method per operation.  What would end ZooKeeper's own server is never drawn (deadly.py)."""
+How it works: Bodies has a method per operation.  What would end ZooKeeper's own server is never drawn
+(docs/compatibility.md lists it)."""
 
 import contextlib
 import random

@@ -22,6 +22,8 @@ ORACLE_OPTIONS = (
     "-XX:+UseSerialGC",
     "-Dzookeeper.forceSync=no",
     "-Dzookeeper.enforceQuota=true",
+    # It would look for empty containers each minute; one server that does is enough (rules.UPKEEP).
+    "-Dznode.container.checkIntervalMs=86400000",
     # What is written about each refused request would fill the disk.
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=off",
     f"-Dzookeeper.DigestAuthenticationProvider.superDigest={SUPER_DIGEST}",

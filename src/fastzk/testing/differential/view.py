@@ -9,7 +9,9 @@ So a wrong czxid, mzxid or pzxid, a zxid that falls, a ctime that moves: all bec
 give the same numbers.  A reply's own zxid is held to the last write that it shows: ("after", 7) whatever the server counts
 besides (fastzk gives zxids to syncs, ZooKeeper to some requests that fail).
 
-Rule: what has no order in ZooKeeper is sorted (UNORDERED below says what that is); all other order counts."""
+Rule: what ZooKeeper keeps in hash tables has no order and is sorted: names of children, getEphemerals' paths, whoAmI's
+identities, neighbours of an ACL with the same perms (`auth` was expanded to them), ephemerals that go with a session.  All
+other order counts."""
 
 import struct
 from bisect import bisect_right
@@ -20,16 +22,6 @@ from fastzk.defs import OpCode, Xid
 from fastzk.testing.differential.player import Answer, Player
 from fastzk.testing.differential.steps import Burst, Connect, Request, Resume, Step
 from fastzk.wire import jute, records
-
-# Why each is sorted: ZooKeeper keeps them in hash tables.
-UNORDERED = {
-    OpCode.GET_CHILDREN: "names of children",
-    OpCode.GET_CHILDREN2: "names of children",
-    OpCode.GET_EPHEMERALS: "paths of ephemerals",
-    OpCode.WHO_AM_I: "identities of a connection",
-    OpCode.GET_ACL: "entries that `auth` was expanded to, which have the same perms",
-    OpCode.CLOSE_SESSION: "ephemerals that go with a session",
-}
 
 _HEAD = struct.Struct("!iqi")
 _INT = struct.Struct("!i")
