@@ -60,6 +60,7 @@ class NodeConfig:
     is_pinned: bool = True  # each process on a core of its own, where there are enough
     log_level: str = "info"
     tick_time_ms: int = limits.TICK_TIME_MS
+    container_check_ms: int = limits.CONTAINER_CHECK_MS  # between two looks for empty containers
     # What a client may ask for as its session's timeout; 0: 2 and 20 ticks.
     session_timeout_ms_min_asked: int = 0
     session_timeout_ms_max_asked: int = 0
@@ -168,6 +169,13 @@ def parse_words(text: str) -> frozenset[str]:
     if unknown := sorted(words - defs.WORDS):
         raise ConfigError(f"--4lw-whitelist: {unknown[0]!r} is none of {','.join(sorted(defs.WORDS))} (or * for all)")
     return frozenset(words | {"srvr"})
+
+
+def check_container_interval(interval_ms: int) -> int:
+    """How often empty containers are looked for, in milliseconds.  Raises ConfigError."""
+    if not 1000 <= interval_ms <= 86_400_000:
+        raise ConfigError(f"--container-check-interval {interval_ms}: must be from 1000 to 86400000 milliseconds")
+    return interval_ms
 
 
 def check_timeouts(tick_time_ms: int, min_ms: int | None, max_ms: int | None) -> tuple[int, int]:

@@ -67,6 +67,9 @@ CONNECTIONS_PER_ADDRESS_MAX = 60
 # How long a four-letter word waits for what the node's other workers know; then it tells what there is, and what is missing.
 WORD_WAIT_MS_MAX = 1000
 
+# How often empty containers are looked for, as in ZooKeeper: one that is filled again at once is rarely removed in between.
+CONTAINER_CHECK_MS = 60_000
+
 # The longest stretch between two turns that session time counts.  A process that was stopped for longer did not hear its
 # clients, so that time is not held against them.
 SESSION_STEP_MS_MAX = 500

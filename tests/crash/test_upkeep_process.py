@@ -30,7 +30,7 @@ def create_body(path: bytes, flags: int, ttl_ms: int | None = None) -> bytes:
 
 @pytest.fixture(scope="module")
 def ensemble(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ensemble]:
-    with Ensemble(3, tmp_path_factory.mktemp("upkeep"), ["--workers", "1"]) as ensemble:
+    with Ensemble(3, tmp_path_factory.mktemp("upkeep"), ["--workers", "1", "--container-check-interval", "1000"]) as ensemble:
         yield ensemble
 
 

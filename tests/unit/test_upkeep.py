@@ -7,6 +7,7 @@ import mmap
 
 import pytest
 
+from fastzk import limits
 from fastzk._core.apply import Machine
 from fastzk._core.arena import Arena
 from fastzk._core.blocks import make_entry, seal
@@ -32,9 +33,11 @@ class Twin:
         self.paths = [b"/c%d" % number for number in range(count)]
         self.applied_index = 0
         self.looks: list[tuple[int, int]] = []
+        self.minded_containers: list[bool] = []
 
-    def find_reapable(self, cursor: int, buckets: int, now_ms: int) -> tuple[int, list[bytes]]:
+    def find_reapable(self, cursor: int, buckets: int, now_ms: int, has_containers: bool) -> tuple[int, list[bytes]]:
         self.looks.append((cursor, now_ms))
+        self.minded_containers.append(has_containers)
         at = cursor // buckets
         return (cursor + buckets if at + 1 < len(self.paths) else 0), self.paths[at : at + 1]
 
@@ -108,6 +111,16 @@ def test_a_new_leader_that_knows_less_writes_nothing() -> None:
     upkeep.hear_client_address(2, "127.0.0.1:9999")
     (entry,) = upkeep.due(1, CONFIG_MS, 0, 1, is_idle=True)
     assert b"participant;127.0.0.1:9999\n" in entry
+
+
+def test_containers_are_minded_less_often_than_times_to_live(arena: Arena) -> None:
+    machine = Twin()
+    upkeep = Upkeep(alone(), machine, arena)
+    for now_ms in range(0, 3 * limits.CONTAINER_CHECK_MS + 1, SWEEP_MS):
+        assert upkeep.due(1, now_ms, 5, 7, is_idle=True) == []
+    sweeps_apart = limits.CONTAINER_CHECK_MS // SWEEP_MS
+    minded = [at for at, is_minded in enumerate(machine.minded_containers) if is_minded]
+    assert minded == [sweeps_apart, 2 * sweeps_apart, 3 * sweeps_apart]
 
 
 def test_a_node_that_stands_alone_has_no_configuration(arena: Arena) -> None:

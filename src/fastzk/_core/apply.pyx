@@ -406,12 +406,12 @@ cdef class Machine:
             ref = session.next
         return found
 
-    def find_reapable(self, uint64_t cursor, uint64_t buckets, int64_t now_ms) -> tuple:
-        """Looks through so many buckets of the index, from `cursor` on, for containers and TTL znodes whose time is over.
+    def find_reapable(self, uint64_t cursor, uint64_t buckets, int64_t now_ms, bint has_containers=True) -> tuple:
+        """Looks through so many buckets of the index, from `cursor` on, for TTL znodes whose time is over, and containers.
 
         Gives the next cursor, 0 when all has been seen, and at most about 256 paths to propose a reap for.
         """
-        return upkeep.find_reapable(self.arena, cursor, buckets, now_ms, REAPABLE_MAX)
+        return upkeep.find_reapable(self.arena, cursor, buckets, now_ms, has_containers, REAPABLE_MAX)
 
     @property
     def soft_breaches(self) -> int:

@@ -70,9 +70,10 @@ cdef bint is_reapable(arena_t *a, ref_t ref, int64_t now_ms) noexcept nogil:
     return znode.child_count == 0 and now_ms - znode.mtime_ms > <int64_t>(owner & TTL_MASK)
 
 
-def find_reapable(Arena arena not None, uint64_t cursor, uint64_t buckets, int64_t now_ms,
+def find_reapable(Arena arena not None, uint64_t cursor, uint64_t buckets, int64_t now_ms, bint has_containers,
                   size_t count_max) -> tuple[int, list[bytes]]:
     """Looks through so many buckets of the index for what is_reapable; gives where to go on, 0 at the end, and the paths.
+    Containers are among them if they are asked for.
 
     It ends early, with a bucket, when there are `count_max` paths.  The writer's own look, between two writes."""
     cdef arena_t *a = &arena.arena
@@ -87,7 +88,8 @@ def find_reapable(Arena arena not None, uint64_t cursor, uint64_t buckets, int64
         ref = bucket[cursor]
         while ref:
             znode = <const znode_t *>arena_own(a, ref)
-            if znode.ephemeral_owner and is_reapable(a, ref, now_ms):
+            if (znode.ephemeral_owner and (has_containers or znode.ephemeral_owner != CONTAINER_OWNER)
+                    and is_reapable(a, ref, now_ms)):
                 found.append(znode.path[:znode.path_size])
             ref = znode.hash_next
         cursor += 1

@@ -16,6 +16,7 @@ from fastzk.config import (
     Address,
     ConfigError,
     NodeConfig,
+    check_container_interval,
     check_node_id,
     check_timeouts,
     check_tls,
@@ -74,6 +75,7 @@ def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
         is_pinned=is_pinned,
         log_level=options.log_level,
         tick_time_ms=options.tick_time,
+        container_check_ms=check_container_interval(options.container_check_interval),
         session_timeout_ms_min_asked=min_ms,
         session_timeout_ms_max_asked=max_ms,
         connections_per_address_max=options.max_client_cnxns,
@@ -160,6 +162,13 @@ def _add_session_options(parser: argparse.ArgumentParser) -> None:
         default=limits.TICK_TIME_MS,
         metavar="MS",
         help="the unit of session timeouts, which are from 2 to 20 of it (default %(default)s)",
+    )
+    option(
+        "--container-check-interval",
+        type=int,
+        default=limits.CONTAINER_CHECK_MS,
+        metavar="MS",
+        help="how often containers that have become empty are removed (default %(default)s)",
     )
     option("--min-session-timeout", type=int, metavar="MS", help="the smallest session timeout (default: 2 ticks)")
     option("--max-session-timeout", type=int, metavar="MS", help="the largest session timeout (default: 20 ticks)")

@@ -1,6 +1,7 @@
 """What a leader proposes by itself: the removal of containers and TTL znodes whose time is over, and /zookeeper/config.
 
-    reap    each tick a piece of the index is looked through; a whole sweep begins at most once in SWEEP_MS
+    reap    each tick a piece of the index is looked through; a whole sweep begins at most once in SWEEP_MS, and minds containers
+            once in the configured time, since the next child of one that is empty may be under way
     config  once a second: if the text that the ensemble should have differs from what the znode has
 
 Both are entries without a session, and say what they want, not what to do: each node finds out again, when it applies them, whether
@@ -36,7 +37,7 @@ class Machine(Protocol):
 
     @property
     def applied_index(self) -> int: ...
-    def find_reapable(self, cursor: int, buckets: int, now_ms: int) -> tuple[int, list[bytes]]: ...
+    def find_reapable(self, cursor: int, buckets: int, now_ms: int, has_containers: bool) -> tuple[int, list[bytes]]: ...
 
 
 class Upkeep:
@@ -56,6 +57,8 @@ class Upkeep:
         # Where the sweep is; a new one begins at 0 when its time has come.
         self._cursor = 0
         self._swept_ms = 0
+        self._has_containers = False
+        self._containers_ms = 0
         self._configured_ms = 0
         # The log's last index once all of the round is in it: nothing new is proposed before that is applied; 0 = no round.
         self._round_index = 0
@@ -75,6 +78,7 @@ class Upkeep:
         if epoch != self._epoch:
             self._epoch, self._cursor, self._is_round_open, self._round_index = epoch, 0, False, 0
             self._configured_ms = self._swept_ms = 0
+            self._containers_ms = now_ms + self._config.container_check_ms
         if self._is_round_open:
             if not self._round_index:
                 self._round_index = last_index if is_idle else 0
@@ -102,7 +106,10 @@ class Upkeep:
             if now_ms < self._swept_ms:
                 return
             self._swept_ms = now_ms + SWEEP_MS
-        self._cursor, paths = self._machine.find_reapable(self._cursor, BUCKETS_PER_TICK, wall_ms)
+            self._has_containers = now_ms >= self._containers_ms
+            if self._has_containers:
+                self._containers_ms = now_ms + self._config.container_check_ms
+        self._cursor, paths = self._machine.find_reapable(self._cursor, BUCKETS_PER_TICK, wall_ms, self._has_containers)
         for path in paths:
             yield make_entry(OP_REAP, encode_fields([STRING], [path.decode()]))
 
