@@ -5,6 +5,7 @@ Method: the real command with real files and ports."""
 
 import contextlib
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -173,3 +174,20 @@ def test_a_stopped_leader_is_replaced_and_follows_when_it_wakes(ensemble: Ensemb
     epochs = {monitored(node.zk)["zk_applied_zxid"] for node in ensemble.nodes}
     assert len(epochs) == 1 or ensemble.digest()
     assert [process_name(pid) for pid in pids] == [process_name(pid) for pid in leader.pids()], "no process was replaced"
+
+
+def test_every_process_may_have_as_many_descriptors_as_the_system_allows(disk: Path) -> None:
+    """A shell's soft limit is small, and a log that gets no descriptor ends its node."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, hard), hard))
+    try:
+        nodes = Ensemble(1, disk)
+        nodes.__enter__()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    try:
+        pids = nodes.node(1).pids()
+        assert len(pids) >= 3
+        assert {resource.prlimit(pid, resource.RLIMIT_NOFILE) for pid in pids} == {(hard, hard)}
+    finally:
+        nodes.__exit__(None, None, None)

@@ -200,6 +200,16 @@ def private(path: Path, text: str, mode: int = 0o600) -> str:
     return str(path)
 
 
+def test_logins_that_fail_do_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    credentials = judge()
+    for connection in range(100):
+        credentials.judge(connection, SASL, packed(b""))
+        nonsense = b'nonce="' + "\x85".encode() * 2000 + b'"'
+        assert credentials.judge(connection, SASL, packed(nonsense)).err == AUTH_FAILED
+    assert len(caplog.messages) == 10
+    assert max(map(len, caplog.messages)) < 400
+
+
 def test_users_come_from_a_private_file(tmp_path: Path) -> None:
     path = private(tmp_path / "users", "# people\nbob:bobsecret\n\njürgen:a:b\n")
     assert read_users(path) == {"bob": "bobsecret", "jürgen": "a:b"}

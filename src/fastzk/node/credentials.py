@@ -50,11 +50,12 @@ class Credentials:
         self._exchanges: dict[int, DigestServer] = {}
         # Credentials that were refused since the start.
         self.failed_count = 0
+        self._complained = 0
 
-    def judge(self, slot: int, op: int, body: bytes) -> Verdict:
-        """Judges one request of a connection."""
+    def judge(self, connection: int, op: int, body: bytes) -> Verdict:
+        """Judges one request of a connection, whose number no other one ever has."""
         try:
-            verdict = self._auth(body) if op == OpCode.AUTH else self._sasl(slot, body)
+            verdict = self._auth(body) if op == OpCode.AUTH else self._sasl(connection, body)
         except RecordError:
             verdict = Verdict(ErrorCode.MARSHALLING_ERROR)
         self.failed_count += verdict.err == ErrorCode.AUTH_FAILED
@@ -73,24 +74,30 @@ class Credentials:
             identities.append(Id("super", ""))
         return Verdict(ErrorCode.OK, tuple(identities))
 
-    def _sasl(self, slot: int, body: bytes) -> Verdict:
+    def _sasl(self, connection: int, body: bytes) -> Verdict:
         (token,), _ = decode_fields([BUFFER], body)
         if not self._users:
             return Verdict(ErrorCode.OK)  # the token is null, as ZooKeeper without a section for its server
-        exchange = self._exchanges.pop(slot, None)
+        exchange = self._exchanges.pop(connection, None)
         if not token or exchange is None:
             # Java's server answers whatever comes first with its challenge, too.
             exchange = DigestServer(self._users, base64.b64encode(self._random_bytes(NONCE_BYTES)).decode())
             while len(self._exchanges) >= EXCHANGES_MAX:
                 del self._exchanges[next(iter(self._exchanges))]
-            self._exchanges[slot] = exchange
+            self._exchanges[connection] = exchange
             return Verdict(ErrorCode.OK, (), exchange.challenge())
         try:
             user, answer = exchange.answer(token)
         except SaslFailed as failure:
-            logger.warning("a client failed to authenticate over SASL: %s", failure)
+            self._complain(failure)
             return Verdict(ErrorCode.AUTH_FAILED)
         return Verdict(ErrorCode.OK, (Id("sasl", user),), answer)
+
+    def _complain(self, failure: SaslFailed) -> None:
+        """Logs a login that failed, cut short: the first ten, then each thousandth.  Anyone can fail as often as he likes."""
+        self._complained += 1
+        if self._complained <= 10 or self._complained % 1000 == 0:
+            logger.warning("a client failed to authenticate over SASL: %.200s (%d so far)", failure, self._complained)
 
 
 def digest_of(user_and_password: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 from collections.abc import Sequence
 
@@ -23,6 +24,13 @@ def die_with_parent(parent_pid: int) -> None:
 def set_name(name: str) -> None:
     """Names this process (15 bytes are kept) for ps, top and perf."""
     ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)
+
+
+def raise_descriptor_limit() -> None:
+    """As many descriptors as the system allows, for this process and its children: the soft limit of a shell is 1024, and the
+    engine needs one for its log when strangers have taken the others."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def pin(cpus: Sequence[int]) -> None:

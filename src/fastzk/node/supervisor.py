@@ -100,6 +100,7 @@ class Supervisor:
 
     def run(self) -> int:
         """Runs until SIGTERM, SIGINT or the engine's end.  Gives the exit status."""
+        process.raise_descriptor_limit()
         self._say_cores()
         with selectors.DefaultSelector() as selector:
             wakeup, wakeup_write = socket.socketpair()

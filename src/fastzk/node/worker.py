@@ -13,7 +13,6 @@ import contextlib
 import ctypes
 import logging
 import os
-import resource
 import select
 import signal
 import socket
@@ -30,6 +29,7 @@ from fastzk._core.arena import Arena
 from fastzk._core.serve import Server
 from fastzk.node.asks import Asks
 from fastzk.node.credentials import Credentials
+from fastzk.node.process import raise_descriptor_limit
 from fastzk.node.stats import StatsPage
 from fastzk.node.word_desk import WordDesk
 from fastzk.node.worker_facts import WorkerFacts
@@ -130,7 +130,7 @@ class Worker:
 
     def run(self) -> None:
         """Runs until SIGTERM.  Raises LinkError."""
-        _raise_descriptor_limit()
+        raise_descriptor_limit()
         signal.set_wakeup_fd(self._wake_write.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGTERM, self._on_sigterm)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor says when to end
@@ -312,7 +312,8 @@ class Worker:
     def _judge(self) -> None:
         """Judges the credentials that clients have sent."""
         for slot, op, _, body in self._server.asked():
-            verdict = self._credentials.judge(slot, op, body)
+            # By connection, for slots are used again: an exchange that another one began is not its to end.
+            verdict = self._credentials.judge(self._server.life(slot), op, body)
             self._server.admit(slot, verdict.err, verdict.identities, verdict.token)
         self._stats.count(self._config.stats_slot, "auth_failed", self._credentials.failed_count)
         self._loop.hurry()
@@ -382,12 +383,6 @@ def _name(place: int) -> str:
 
 def _monotonic_ms() -> int:
     return time.monotonic_ns() // 1_000_000
-
-
-def _raise_descriptor_limit() -> None:
-    """As many connections as the system allows: the soft limit of a shell is 1024."""
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _numeric_address(fd: int) -> str:
