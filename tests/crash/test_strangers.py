@@ -62,6 +62,8 @@ def test_a_node_with_the_data_of_another_ensemble_harms_nobody(ensemble: Ensembl
         stranger.kill9()
         shutil.rmtree(stranger.data_dir)
         shutil.copytree(other.node(1).data_dir, stranger.data_dir, ignore=shutil.ignore_patterns("run"))
+        identity = stranger.data_dir / "identity"
+        identity.write_text(identity.read_text().replace(" of 1 ", " of 1,2,3 "))  # another ensemble of the same numbers
     stranger.start()
     for node in others:
         await_in_log(node, "of another ensemble")

@@ -37,7 +37,7 @@ def test_the_first_use_makes_everything_and_the_second_finds_it(tmp_path: Path, 
         uids.add(directory.uid)
         directory.close()
     assert len(uids) == 1
-    assert (path / "identity").read_text() == f"fastzk 1 node 3 uid {uids.pop():016x}\n"
+    assert (path / "identity").read_text() == f"fastzk 1 node 3 of 3 uid {uids.pop():016x}\n"
     assert {entry.name: entry.stat().st_mode & 0o777 for entry in path.iterdir()} == {
         "identity": 0o600,
         "lock": 0o600,
@@ -51,9 +51,17 @@ def test_another_node_or_format_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "data"
     claim(path)
     refused(path, "data of node 3, not of node 4", 4)
-    (path / "identity").write_text("fastzk 2 node 3 uid 0123456789abcdef\n")
+    (path / "identity").write_text("fastzk 2 node 3 of 3 uid 0123456789abcdef\n")
     refused(path, "format 2")
-    for line in ("", "fastzk 1 node 3", "fastzk 1 node 3\n", "fastzk 1 node x uid 0123456789abcdef\n", "\0" * 16, "\xff\n"):
+    for line in (
+        "",
+        "fastzk 1 node 3",
+        "fastzk 1 node 3\n",
+        "fastzk 1 node x of 3 uid 0123456789abcdef\n",
+        "fastzk 1 node 3 of 3, uid 0123456789abcdef\n",
+        "\0" * 16,
+        "\xff\n",
+    ):
         (path / "identity").write_text(line)
         (path / "log" / "log.0000000000000001").write_bytes(b"")
         refused(path, "not right")
@@ -87,6 +95,21 @@ def test_what_is_no_data_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "home" / "letters").write_text("")
     refused(tmp_path / "home", "it holds 'letters'")
     assert [entry.name for entry in (tmp_path / "home").iterdir()] == ["letters"], "it is left as it was"
+
+
+def test_the_data_of_an_ensemble_is_refused_to_another_and_to_a_node_alone(tmp_path: Path) -> None:
+    """A member that was started alone by mistake agreed with itself on other entries under its ensemble's epochs."""
+    path = tmp_path / "data"
+    DataDirectory.claim(str(path), 3, [2, 3, 1]).close()
+    DataDirectory.claim(str(path), 3, [1, 2, 3]).close()
+    with pytest.raises(IdentityError, match="nodes 1,2,3 agreed on, and the node was started as node 3 alone; give the --peers"):
+        DataDirectory.claim(str(path), 3)
+    with pytest.raises(IdentityError, match="nodes 1,2,3 agreed on, and the node was started as nodes 1,2,3,4;"):
+        DataDirectory.claim(str(path), 3, [1, 2, 3, 4])
+    alone = tmp_path / "alone"
+    claim(alone)
+    with pytest.raises(IdentityError, match="node 3 alone agreed on, and the node was started as nodes 1,2,3;"):
+        DataDirectory.claim(str(alone), 3, [1, 2, 3])
 
 
 def test_a_directory_that_is_not_writable_is_refused() -> None:
@@ -123,7 +146,7 @@ def test_a_beginning_that_was_interrupted_is_begun_again(tmp_path: Path) -> None
         claim(path)
         (path / "identity").write_text(line)
         claim(path)
-        assert (path / "identity").read_text().startswith("fastzk 1 node 3 uid ")
+        assert (path / "identity").read_text().startswith("fastzk 1 node 3 of 3 uid ")
 
 
 def test_a_log_without_identity_is_refused(tmp_path: Path) -> None:

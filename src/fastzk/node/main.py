@@ -241,7 +241,7 @@ def main() -> int:
         logging.basicConfig(
             level=config.log_level.upper(),
             format="%(asctime)s.%(msecs)03d %(levelname)-7s %(name)s: %(message)s",
-            datefmt="%H:%M:%S",
+            datefmt="%Y-%m-%d %H:%M:%S",
         )
         return Supervisor(config).run()
     except (ConfigError, IdentityError) as error:

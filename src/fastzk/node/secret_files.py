@@ -9,7 +9,6 @@ import os
 import re
 import stat
 from collections.abc import Mapping
-from pathlib import Path
 
 from fastzk.config import ConfigError
 
@@ -57,9 +56,12 @@ def read_users(path: str) -> dict[str, str]:
 def _read(path: str, option: str) -> str:
     """The text of a file that nobody else may read.  Raises ConfigError."""
     try:
-        with Path(path).open("rb") as file:
+        # A pipe that nobody writes into must not make the node wait without a word.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             mode = os.fstat(file.fileno()).st_mode
-            if stat.S_ISREG(mode) and mode & 0o077:
+            if not stat.S_ISREG(mode):
+                raise ConfigError(f"{option} {path}: is no file")
+            if mode & 0o077:
                 raise ConfigError(f"{option} {path}: others may read or write it (mode {mode & 0o777:o}); run chmod 600 {path}")
             return file.read(FILE_BYTES_MAX).decode()
     except OSError as error:

@@ -65,7 +65,7 @@ class Supervisor:
     def __init__(self, config: NodeConfig) -> None:
         self._config = config
         self._pid = os.getpid()
-        self._directory = DataDirectory.claim(str(config.data_dir), config.node_id)
+        self._directory = DataDirectory.claim(str(config.data_dir), config.node_id, config.voters)
         self._listeners: dict[str, socket.socket] = {}
         self._natives: list[socket.socket] = []  # one for each place of a worker
         self._gates: list[socket.socket] = []  # the same, for what the TLS gate hands on
@@ -144,8 +144,14 @@ class Supervisor:
         Its address goes through a descriptor that children inherit: the path of a Unix socket is limited to 107 bytes, a data
         directory's is not."""
         path = self._config.data_dir / "run"
-        path.mkdir(mode=0o700, exist_ok=True)
-        self._run_fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            path.mkdir(mode=0o700, exist_ok=True)
+            self._run_fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            # What a node that was killed has left; the directory is locked, so nobody uses them.
+            for left in path.iterdir():
+                left.unlink()
+        except OSError as error:
+            raise ConfigError(f"{path}: {error.strerror or error}; it must be a directory of this node's own") from error
         return f"ipc:///proc/self/fd/{self._run_fd}/engine"
 
     # --- children
@@ -167,6 +173,9 @@ class Supervisor:
             status = 0
         except (LogDamaged, VoteDamaged, IdentityError, ConfigError) as error:
             print(f"fastzk-node: {error}", file=sys.stderr)
+            status = 2
+        except PermissionError as error:
+            print(f"fastzk-node: {error.filename}: cannot be read or written by this user", file=sys.stderr)
             status = 2
         except LogFailed as error:
             print(f"fastzk-node: {error}; the node ends, since what it cannot store it must not promise", file=sys.stderr)

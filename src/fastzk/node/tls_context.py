@@ -13,6 +13,11 @@ from fastzk.config import ConfigError, TlsConfig
 
 _VERIFY = {"none": ssl.CERT_NONE, "want": ssl.CERT_OPTIONAL, "need": ssl.CERT_REQUIRED}
 
+_HINTS = {
+    "KEY_VALUES_MISMATCH": "the key is not that of the certificate",
+    "NO_CERTIFICATE_OR_CRL_FOUND": "there is no certificate in it",
+}
+
 logger = logging.getLogger("fastzk.gate")
 
 
@@ -73,4 +78,5 @@ def _mark(path: Path) -> tuple[int, int, int] | None:
 
 def _reason(error: Exception) -> str:
     reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
-    return f"{reason} (PEM files without a password are needed)" if isinstance(error, ssl.SSLError) else str(reason)
+    hint = _HINTS.get(reason, "PEM files are needed, and a key without a password") if isinstance(error, ssl.SSLError) else ""
+    return f"{reason} ({hint})" if hint else str(reason)

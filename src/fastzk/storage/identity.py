@@ -3,9 +3,11 @@
     DATA/lock       held with flock as long as the process lives, however it ends
     DATA/vote       storage/vote.py
     DATA/log/       storage/log.py
-    DATA/identity   one line: fastzk <format version> node <node id> uid <16 hex digits>
+    DATA/identity   one line: fastzk <format version> node <node id> of <all nodes' ids> uid <16 hex digits>
 
 The uid is random, made with the directory: two directories that call themselves the same node are told apart by it.
+The ids say who decided what the log holds: a member that was once started alone, by mistake, would agree with itself on
+something else under numbers that its ensemble gives, too.
 
 Rule: identity is written last, and synced.  Where it stands everything else must stand; where it does not, nothing was
 ever promised from this directory.  Directories are made with mode 0700, files with 0600."""
@@ -14,6 +16,7 @@ import errno
 import fcntl
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from fastzk.storage.disk import DIRECTORY_MODE, FILE_MODE, RealDisk
@@ -25,8 +28,8 @@ IDENTITY_NAME = "identity"
 LOCK_NAME = "lock"
 # What may be in a directory that has no identity yet: our own unfinished beginnings, and what mkfs leaves.
 _BEGINNINGS = {LOCK_NAME, VOTE_NAME, LOG_NAME, IDENTITY_NAME, "lost+found"}
-_LINE = re.compile(r"fastzk (\d{1,9}) node (\d{1,9}) uid ([0-9a-f]{16})\n")
-_LINE_SIZE_MAX = 64
+_LINE = re.compile(r"fastzk (\d{1,9}) node (\d{1,9}) of (\d{1,3}(?:,\d{1,3})*) uid ([0-9a-f]{16})\n")
+_LINE_SIZE_MAX = 160
 
 
 class IdentityError(Exception):
@@ -36,16 +39,19 @@ class IdentityError(Exception):
 class DataDirectory:
     """A node's data directory, claimed for this process until close()."""
 
-    def __init__(self, path: str, node_id: int, lock_fd: int) -> None:
+    def __init__(self, path: str, node_id: int, voters: Sequence[int], lock_fd: int) -> None:
         self.path = path
         self.node_id = node_id
+        self.voters = sorted(voters) or [node_id]
         # Of this directory; known once it is claimed.
         self.uid = 0
         self._lock_fd = lock_fd
 
     @classmethod
-    def claim(cls, path: str, node_id: int) -> "DataDirectory":
+    def claim(cls, path: str, node_id: int, voters: Sequence[int] = ()) -> "DataDirectory":
         """Locks the directory and sees that it is this node's; on first use makes it so.  Raises IdentityError.
+
+        voters: the ids of all nodes that decide, this one's included; none for a node that stands alone.
 
         Whether vote and log can be read is for VoteFile.load() and SegmentLog.open() to say."""
         _refuse_strangers(path)
@@ -53,7 +59,7 @@ class DataDirectory:
             lock_fd = _lock(path)
         except OSError as e:
             raise IdentityError(f"{path}: {_explain(e)}") from e
-        claimed = cls(path, node_id, lock_fd)
+        claimed = cls(path, node_id, voters, lock_fd)
         try:
             claimed._identify()
         except OSError as e:
@@ -67,6 +73,10 @@ class DataDirectory:
     @property
     def log_path(self) -> str:
         return f"{self.path}/{LOG_NAME}"
+
+    @property
+    def _of(self) -> str:
+        return ",".join(map(str, self.voters))
 
     def close(self) -> None:
         """Gives the directory free."""
@@ -88,7 +98,12 @@ class DataDirectory:
             raise IdentityError(f"{self.path}: holds data of format {version}, not of format {FORMAT_VERSION}")
         if node_id != self.node_id:
             raise IdentityError(f"{self.path}: holds the data of node {node_id}, not of node {self.node_id}")
-        self.uid = int(match[3], 16)
+        if match[3] != self._of:
+            raise IdentityError(
+                f"{self.path}: holds what {_told(match[3])} agreed on, and the node was started as {_told(self._of)}; "
+                "give the --peers that it was made with, or another --data-dir"
+            )
+        self.uid = int(match[4], 16)
         for name in (VOTE_NAME, LOG_NAME):
             if not os.path.lexists(f"{self.path}/{name}"):
                 raise IdentityError(f"{self.path}/{name}: missing, though node {node_id} has been in use")
@@ -104,7 +119,7 @@ class DataDirectory:
         if not os.path.lexists(self.log_path):
             disk.make_dir(self.log_path)
         VoteFile(disk, self.path).load(is_new=True)
-        line = f"fastzk {FORMAT_VERSION} node {self.node_id} uid {self.uid:016x}\n".encode()
+        line = f"fastzk {FORMAT_VERSION} node {self.node_id} of {self._of} uid {self.uid:016x}\n".encode()
         fd = os.open(f"{self.path}/{IDENTITY_NAME}", os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE)
         try:
             # Before the identity stands, all that it vouches for must.
@@ -121,6 +136,10 @@ def check_still_there(path: str) -> None:
     """Raises IdentityError when the directory was removed under a running node: what it wrote on would be in no file."""
     if not os.path.lexists(f"{path}/{IDENTITY_NAME}"):
         raise IdentityError(f"{path}: was removed while the node was running; the node ends, since it can store nothing")
+
+
+def _told(voters: str) -> str:
+    return f"nodes {voters}" if "," in voters else f"node {voters} alone"
 
 
 def _refuse_strangers(path: str) -> None:

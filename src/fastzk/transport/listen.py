@@ -19,8 +19,8 @@ def listen(address: Address, option: str, *, is_shared: bool = False) -> socket.
     try:
         family, _, _, _, where = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, socket.SOCK_STREAM)
-    except OSError as error:
-        raise ConfigError(f"{option} {address}: {error.strerror or error}") from error
+    except (OSError, UnicodeError) as error:  # the second is of a name that is none
+        raise ConfigError(f"{option} {address}: {getattr(error, 'strerror', None) or 'no such host'}") from error
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if is_shared:
