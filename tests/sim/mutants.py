@@ -44,7 +44,7 @@ MUTANTS = (
         "matched[self._node_id] = self._log.last_index",
     ),
     Mutant(
-        4,
+        13,
         "votes twice in an epoch",
         "peer.py",
         "is_free = self.vote is None or self.vote == vote.sender",
@@ -72,7 +72,7 @@ MUTANTS = (
         "return True",
     ),
     Mutant(
-        35,
+        0,
         "compares logs by length alone",
         "peer.py",
         "return (vote.last_epoch, vote.last_index) >= (self._log.last_epoch, self._log.last_index)",
@@ -86,7 +86,7 @@ MUTANTS = (
         "if index <= self._log.committed_index:",
     ),
     Mutant(
-        14,
+        10,
         "truncates whenever it takes something",
         "peer.py",
         "if self._log.epoch_at(entries.last_index) == entries.epoch:",
@@ -107,7 +107,7 @@ MUTANTS = (
         "pass",
     ),
     Mutant(
-        15,
+        39,
         "commits beyond what is known to match",
         "peer.py",
         "self._log.commit(min(message.committed_index, matched_index))",
@@ -142,7 +142,7 @@ MUTANTS = (
         "self._follow(max(self.epoch, 1), None)\n        self.role = Role.CANDIDATE",
     ),
     Mutant(
-        3,
+        0,
         "follows the leader of an epoch that is over",
         "peer.py",
         "if message.epoch < self.epoch:",

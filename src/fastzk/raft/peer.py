@@ -411,11 +411,18 @@ class Peer:
         self._count_votes()
 
     def _ask_for_votes(self) -> None:
-        """Asks whoever has not answered; asked again each tick, for any of it may be lost."""
+        """Asks whoever has not answered; asked again each tick, for any of it may be lost.
+
+        Who refused a pre-vote is asked again, too: a node that hears of its leader's death a moment later than this one
+        refuses once, and if its log is the shorter it cannot lead itself."""
         is_pre = self.role is Role.PRE_CANDIDATE
         epoch = self.epoch + 1 if is_pre else self.epoch
         vote = Vote(self.node_id, epoch, self._log.last_index, self._log.last_epoch, is_pre)
-        self._outbox.extend((other, vote) for other in self.quorum.voters if other not in self._votes)
+        self._outbox.extend(
+            (other, vote)
+            for other in self.quorum.voters
+            if not self._votes.get(other, False) and (is_pre or other not in self._votes)
+        )
 
     def _lead(self) -> None:
         assert self.vote == self.node_id, f"node {self.node_id} leads epoch {self.epoch} and voted for {self.vote}"
