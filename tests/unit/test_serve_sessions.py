@@ -10,6 +10,7 @@ from fastzk.testing.serving import (
     CLOSE,
     EXISTS,
     GET_DATA,
+    NODE_ID,
     OPEN_ACL,
     ClientTwin,
     Node,
@@ -244,6 +245,17 @@ def test_who_would_write_is_sent_on_without_a_reply(request_frame: bytes) -> Non
     client.send(request_frame)
     assert client.server.state(client.slot) == CLOSING
     assert client.server.output(client.slot) == b""
+
+
+def test_a_session_that_was_local_here_is_over() -> None:
+    """Its client was told of it before the leader was lost; sent on without a word it would come back with it for ever."""
+    node = lonely_node()
+    ours, theirs, logged = NODE_ID << 56 | 77, (NODE_ID + 1) << 56 | 77, node.machine.sessions()[0][0]
+    for session_id, refusal in ((ours, bytes(12)), (theirs, b""), (logged, b"")):
+        client = opened(node)
+        client.send(connect_request(session_id, b"p" * 16, read_only=True))
+        assert client.server.state(client.slot) == CLOSING
+        assert client.server.output(client.slot)[8:20] == refusal
 
 
 def test_readers_are_sent_away_when_the_node_serves_again() -> None:

@@ -4,7 +4,7 @@ from fastzk._core.connection cimport connection_t
 from fastzk._core.handshake cimport handshake_t
 from fastzk._core.layout cimport item_t
 from fastzk._core.slots cimport Slots
-from libc.stdint cimport int32_t
+from libc.stdint cimport int32_t, uint64_t
 
 
 cdef class Entrance(Slots):
@@ -18,4 +18,5 @@ cdef class Entrance(Slots):
     # The result of a create or attach.
     cdef void take_established(self, connection_t *c, int32_t slot, const item_t *item, const char *body) noexcept nogil
 
+    cdef bint was_local(self, uint64_t session_id) noexcept nogil
     cdef void begin_session(self, connection_t *c, int32_t slot, const handshake_t *said) noexcept nogil

@@ -15,13 +15,13 @@ Rule: who is refused for what another node might grant gets no answer (the clien
 
 from fastzk._core.connection cimport connection_greet
 from fastzk._core.handshake cimport (
-    FOUND_WRONG, PASSWORD_SIZE, PROTOCOL_REMEMBERS, handshake_decode, handshake_t, is_http, is_word, session_check)
+    FOUND_NOT, FOUND_WRONG, PASSWORD_SIZE, PROTOCOL_REMEMBERS, handshake_decode, handshake_t, is_http, is_word, session_check)
 from fastzk._core.identities cimport IDENTITY_REFUSED, identities_add_all
 from fastzk._core.jute cimport jute_bytes, jute_int, jute_left, jute_over, jute_t
 from fastzk._core.layout cimport (
     OP_ATTACH_SESSION, OP_CREATE_SESSION, buffer_append, buffer_begin, buffer_consume, buffer_live, load_be32, store_be32)
 from fastzk._core.slots cimport CONNECTION_OPEN, CONNECTION_WAITING, WIRE_NATIVE, WIRE_TCP
-from libc.stdint cimport int32_t, uint16_t, uint32_t
+from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 cdef enum:
@@ -78,6 +78,8 @@ cdef class Entrance(Slots):
         c.has_read_only = said.has_read_only
         c.is_read_only = not self.is_serving
         if c.is_read_only and (not self.is_read_only or not said.is_read_only or said.session_id):
+            if self.is_read_only and said.is_read_only and self.was_local(said.session_id):
+                connection_greet(c, NULL)           # it is over; else its client would come back with it for ever
             self.end(c, slot)
             return True
         if said.session_id:
@@ -100,6 +102,10 @@ cdef class Entrance(Slots):
             return self.begin_local(c, slot, &said)
         self.begin_session(c, slot, &said)
         return True
+
+    cdef bint was_local(self, uint64_t session_id) noexcept nogil:
+        """True of a session that was made here and is not in the log: this node has applied every create it answered."""
+        return session_id >> 56 == self.node_id and session_check(&self.arena.arena, session_id, NULL) == FOUND_NOT
 
     cdef void begin_session(self, connection_t *c, int32_t slot, const handshake_t *said) noexcept nogil:
         """Brings a create or an attach under way.  The random bytes are there."""
