@@ -420,6 +420,7 @@ class LogWriter:
         kept, end, segment, offset = log.end_at(cut.end.last_index)
         assert end == cut.end, f"the log holds {end}, to be cut at {cut.end}"
         removed = [s for s in reversed(log.segments) if s > segment]
+        log.close()  # what was read last may be one of them, and its name be given again
         del log.segments[len(log.segments) - len(removed) :]
         log.blocks.keep(0, kept)
         log.end = end
