@@ -5,7 +5,6 @@ repeats, holes, stale attachments, closes, expiries, damaged bodies), which beco
 Machine with two workers is compared with the model after every block: items byte by byte, every read of every path,
 sessions and counts.  A second Machine gets the same entries cut otherwise, and must have the same digest."""
 
-import struct
 from collections.abc import Iterator
 
 from hypothesis import given, settings
@@ -35,8 +34,9 @@ from fastzk._core.reads import answer
 from fastzk._core.tree import digest, format_tree
 from fastzk.testing import items
 from fastzk.testing.items import Item, parse_items
-from fastzk.testing.model import Model, Outcome, packed
+from fastzk.testing.model import Model, Outcome
 from fastzk.testing.model_rules import packed_acl
+from fastzk.testing.twin import sorted_names
 
 WORKERS = (1, 2)
 EPOCH = 3
@@ -97,19 +97,6 @@ def in_order(stream: list[Item]) -> list[Item]:
             ordered += stream[at:end]
         at = end
     return ordered
-
-
-def sorted_names(op: int, body: bytes) -> bytes:
-    """A reply's names in the order of their bytes."""
-    if op not in (GET_CHILDREN, GET_CHILDREN2) or not body:
-        return body
-    (count,) = struct.unpack_from(">i", body)
-    names, at = [], 4
-    for _ in range(count):
-        (size,) = struct.unpack_from(">i", body, at)
-        names.append(body[at + 4 : at + 4 + size])
-        at += 4 + size
-    return body[:4] + b"".join(packed(name) for name in sorted(names)) + body[at:]
 
 
 def new_machine(node_id: int) -> tuple[Arena, Machine]:

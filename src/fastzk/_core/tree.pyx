@@ -558,7 +558,7 @@ cdef int tree_format(arena_t *a) except -1:
     return 0
 
 
-cdef bint make_system_znode(arena_t *a, bytes path, bytes vector, int32_t aversion) noexcept:
+cdef bint make_system_znode(arena_t *a, bytes path, bytes vector, int32_t aversion) except -1:
     """A znode that comes with the tree; ZooKeeper does not count it among the children its parent has had."""
     cdef znode_t *znode
     cdef znode_t *parent

@@ -167,13 +167,13 @@ cdef class Watcher:
 
     # --- what is asked
 
-    cdef uint32_t draw(self, uint32_t below) noexcept:
+    cdef uint32_t draw(self, uint32_t below) noexcept nogil:
         self.chance ^= self.chance << 13
         self.chance ^= self.chance >> 7
         self.chance ^= self.chance << 17
         return <uint32_t>((self.chance >> 20) % below)
 
-    cdef uint32_t draw_key(self) noexcept:
+    cdef uint32_t draw_key(self) noexcept nogil:
         """Half of all goes to a few znodes: what is delicate happens when much happens to one."""
         return self.draw(min(self.keys, <uint32_t>HOT_KEYS) if self.draw(2) else self.keys)
 
@@ -283,7 +283,7 @@ cdef class Watcher:
             self.read(key, not self.is_lasting)
         return self.read_any()
 
-    cdef bint is_expected(self, int32_t event, bint is_child) noexcept:
+    cdef bint is_expected(self, int32_t event, bint is_child) noexcept nogil:
         if self.kind == KIND_DATA:
             return event == DATA_CHANGED and not is_child
         if self.kind == KIND_CHILD:
