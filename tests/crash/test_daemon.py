@@ -69,6 +69,25 @@ def test_an_unreadable_peers_list(tmp_path: Path) -> None:
     assert not (tmp_path / "1").exists(), "a mistake in the options must leave nothing behind"
 
 
+def test_a_host_that_is_none(tmp_path: Path) -> None:
+    status, text = run("--data-dir", str(tmp_path / "1"), *ports(), "--zk", "example..com:2181", "--insecure-listen")
+    assert_one_line(status, text, "--zk", "example..com")
+
+
+def test_the_data_of_a_member_is_not_for_a_node_alone_nor_its_run_directory_a_file(disk: Path) -> None:
+    with Ensemble(3, disk) as nodes:
+        node = nodes.node(1)
+        assert node.stop() == 0
+        status, text = run("--id", "1", "--data-dir", str(node.data_dir), *ports())
+        assert_one_line(status, text, "nodes 1,2,3", "node 1 alone", "--peers")
+        shutil.rmtree(node.data_dir / "run")
+        (node.data_dir / "run").touch()
+        status, text = run(*node.command[node.command.index("--id") :])
+        assert_one_line(status, text, str(node.data_dir / "run"), "directory")
+        (node.data_dir / "run").unlink()
+        nodes.restart(node)
+
+
 def test_an_address_that_others_reach(tmp_path: Path) -> None:
     status, text = run("--data-dir", str(tmp_path / "1"), "--zk", "0.0.0.0:2181")
     assert_one_line(status, text, "0.0.0.0:2181", "loopback", "encrypted", "--zk-tls", "--insecure-listen")

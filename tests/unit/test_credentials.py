@@ -6,6 +6,7 @@ server has had it (its tokens are below), and pure-sasl, which kazoo uses, as th
 import base64
 import hashlib
 import itertools
+import os
 import struct
 from pathlib import Path
 
@@ -245,6 +246,10 @@ def test_files_that_are_not_there_or_no_text(tmp_path: Path) -> None:
     path.chmod(0o600)
     with pytest.raises(ConfigError, match="UTF-8"):
         read_users(str(path))
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe, 0o600)
+    with pytest.raises(ConfigError, match="is no file"):
+        read_users(str(pipe))
 
 
 def test_the_digest_of_super_comes_from_a_file_or_the_environment(tmp_path: Path) -> None:
