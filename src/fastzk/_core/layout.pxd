@@ -17,6 +17,8 @@ cdef extern from "layout.h" nogil:
         OP_ATTACH_SESSION
         OP_IDENTIFY
         OP_CONFIG
+        OP_MEMBERS
+        OP_REJOIN
         OP_REAP
         ITEM_RESULT
         ITEM_CHANGE
@@ -33,6 +35,7 @@ cdef extern from "layout.h" nogil:
         ROLE_FOLLOWER
         ROLE_LEADER
         ROLE_STANDALONE
+        ROLE_OBSERVER
     uint64_t ARENA_MAGIC
     uint32_t ARENA_VERSION
     uint32_t NULL_DATA
