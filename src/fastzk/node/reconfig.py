@@ -122,6 +122,11 @@ class ReconfigDriver:
         # Nodes that must begin a new round.
         self._to_ask: list[int] = []
 
+    def _enter_epoch(self) -> None:
+        if self._ensemble.epoch != self._epoch:
+            self._forget()
+            self._epoch = self._ensemble.epoch
+
     def end(self) -> None:
         """The node no longer leads: workers send again what they are not answered."""
         if self._epoch >= 0:
@@ -134,6 +139,7 @@ class ReconfigDriver:
 
     def take(self, entries: Sequence[Entry], behind_index: int) -> None:
         """Requests that were taken out of a batch, whose rest is in the log up to `behind_index`."""
+        self._enter_epoch()
         known = {_asker(entry)[:3] for entry, _ in self._waiting}
         if self._asker is not None:
             known.add(self._asker[:3])
@@ -147,15 +153,15 @@ class ReconfigDriver:
 
     def step(self, now_ms: int) -> None:
         """Goes as far as it can; called by a leader whose epoch has begun, each turn, or each tick at least."""
-        if self._ensemble.epoch != self._epoch:
-            waiting = self._waiting if self._epoch < 0 else []
-            self._forget()
-            self._epoch, self._waiting = self._ensemble.epoch, waiting
+        self._enter_epoch()
+        self._go(now_ms)
         self._to_ask = [node_id for node_id in self._to_ask if not self._ensemble.ask_again(node_id)]
+
+    def _go(self, now_ms: int) -> None:
         if not self._ensemble.is_free and self.phase is not Phase.CATCHING and self.phase is not Phase.TRANSFERRING:
             return
-        if self.phase is Phase.IDLE:
-            self._adopt()
+        if self.phase is Phase.IDLE and not self._adopt():
+            return
         while self._advance(now_ms) or self._judge_next(now_ms):
             pass
 
@@ -226,18 +232,20 @@ class ReconfigDriver:
 
     # --- the change under way
 
-    def _adopt(self) -> None:
-        """Takes over what another leader began."""
+    def _adopt(self) -> bool:
+        """Takes over what another leader began.  False: that cannot be done now."""
         members = self._ensemble.members
         if members is None or members.is_settled:
-            return
-        logger.info("a change of members that another leader began is %s", "ended" if members.old_voters else "taken back")
-        self._asker = members.asker
-        self._wanted = members.settled(members.version + 1) if members.old_voters else members.settled()
+            return True
         if members.old_voters:
+            self._asker, self._wanted = members.asker, members.settled(members.version + 1)
             self.phase = Phase.JOINING
-        elif self._ensemble.propose_members(self._wanted, []):
+        elif self._ensemble.propose_members(members.settled(), []):
             self.phase = Phase.CLEARING
+        else:
+            return False
+        logger.info("a change of members that another leader began is %s", "ended" if members.old_voters else "taken back")
+        return True
 
     def _advance(self, now_ms: int) -> bool:
         """Takes the next step of the change under way; False when it cannot be taken yet."""
