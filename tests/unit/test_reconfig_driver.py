@@ -15,7 +15,7 @@ from fastzk import limits
 from fastzk._core.blocks import Entry
 from fastzk.config import Address
 from fastzk.errors import ErrorCode
-from fastzk.node.reconfig import Phase, ReconfigDriver
+from fastzk.node.reconfig import ReconfigDriver
 from fastzk.state.members import Member, Members, Role
 from fastzk.testing.change_twin import ChangeTwin, reconfig_entry
 from fastzk.testing.model import packed
