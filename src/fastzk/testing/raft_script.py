@@ -24,7 +24,7 @@ Rule: nothing happens but what a command says: no time passes, nothing is delive
 from collections.abc import Callable
 from random import Random
 
-from fastzk.raft.peer import Busy, EpochFull, Limits, Message, NotLeader, Peer, ProtocolError, Range, Ready, Role
+from fastzk.raft.peer import Busy, EpochFull, Limits, Membership, Message, NotLeader, Peer, ProtocolError, Range, Ready, Role
 from fastzk.testing.range_disk import RangeDisk, Report
 from fastzk.testing.simulation import short
 
@@ -95,8 +95,7 @@ class RaftScript:
         self._reports[node_id] = []
         self.peers[node_id] = Peer(
             node_id,
-            self._voters,
-            observers=self._observers,
+            Membership(self._voters, self._observers),
             log=self.disks[node_id],
             epoch=epoch,
             vote=vote,

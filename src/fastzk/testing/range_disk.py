@@ -9,9 +9,10 @@ decided to truncate.  A crash leaves a prefix of the unsynced work, none and all
 
 from bisect import bisect_right
 from collections import deque
+from collections.abc import Sequence
 from random import Random
 
-from fastzk.raft.peer import Range
+from fastzk.raft.peer import Membership, Range
 
 # One order to the log thread: cut after an index, or write a range; and the generation it was given in.
 Order = tuple[int | Range, int]
@@ -56,6 +57,9 @@ class RangeDisk:
                 break
             ranges.append(entries)
         return ranges
+
+    def memberships(self) -> Sequence[tuple[int, Membership]]:
+        return [(entries.last_index, entries.membership) for entries in self._durable if entries.membership is not None]
 
     # What the node asks for.
 

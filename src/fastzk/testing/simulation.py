@@ -18,12 +18,14 @@ from fastzk.raft.peer import (
     Busy,
     EpochFull,
     Limits,
+    Membership,
     Message,
     NotLeader,
     Peer,
     Range,
     Ready,
     Role,
+    TimeoutNow,
     Vote,
 )
 from fastzk.testing.checkers import RaftChecker, Violation, ensure
@@ -253,8 +255,7 @@ class Simulation:
         self.trace.line(f"{node.node_id} starts, epoch {epoch}, vote {vote}, last {node.disk.last_index}")
         node.peer = Peer(
             node.node_id,
-            self._voters,
-            observers=self._observers,
+            Membership(self._voters, self._observers),
             log=node.disk,
             epoch=epoch,
             vote=vote,
@@ -535,6 +536,8 @@ def short(what: Message | Range) -> str:
     if isinstance(what, AppendReply):
         verdict = f"refuses {what.index}, hint {what.hint_index}@{what.hint_epoch}" if what.is_rejected else f"has {what.index}"
         return f"AppendReply {what.sender} e{what.epoch} {verdict} #{what.probe}"
+    if isinstance(what, TimeoutNow):
+        return f"TimeoutNow {what.sender} e{what.epoch}"
     kind = "pre-vote" if what.is_pre else "vote"
     if isinstance(what, Vote):
         return f"Vote {what.sender} e{what.epoch} {kind} last {what.last_index}@{what.last_epoch}"
