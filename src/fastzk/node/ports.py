@@ -10,11 +10,12 @@ Rule: time and randomness come in too, so that a run is fixed by what comes in (
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Protocol
 
+from fastzk.config import Address
 from fastzk.node.workers import NodeStatus
 from fastzk.storage.disk import Disk
 from fastzk.storage.log import AppenderLike, SegmentLog
@@ -32,6 +33,9 @@ class Nodes(Protocol):
 
     def heard(self) -> list[int]:
         """Those that have said something of late."""
+
+    def set_addresses(self, addresses: Mapping[int, Address]) -> None:
+        """These are the nodes to talk to from now on."""
 
     def set_history(self, history: int) -> None:
         """Nodes of another history than this are not to be listened to."""
