@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastzk._core.blocks import make_entry, seal
-from fastzk.raft.messages import Append, AppendReply, Range, Vote, VoteReply
+from fastzk.raft.membership import Membership
+from fastzk.raft.messages import Append, AppendReply, Range, TimeoutNow, Vote, VoteReply
+from fastzk.state.members import Members
 from fastzk.wire.ensemble import EnsembleMessage, Forward, Present, Resend, Touch, WireError, decode, encode
 
 ENTRIES = [make_entry(5, b"body" * number, session_id=7, attach_zxid=1, serial=number + 1) for number in range(3)]
@@ -22,11 +24,14 @@ def batch(first_index: int, counter: int) -> Range:
 MESSAGES: list[EnsembleMessage] = [
     Vote(2, 3, 10, 2, True),
     Vote(2, 2**31 - 1, 2**63, 0, False),
+    Vote(2, 3, 10, 2, False, True),
+    TimeoutNow(2, 3),
     VoteReply(2, 3, True, False),
     Append(2, 3, 6, 2, (batch(7, 1), batch(10, 4)), 6, 55),
     Append(2, 3, 6, 3, (), 6, 56),
     AppendReply(2, 3, False, 12, 0, 0, 55),
     AppendReply(2, 3, True, 12, 4, 2, 2**64 - 1),
+    AppendReply(2, 3, False, 12, 0, 0, 55, False),
     Forward(3, b"".join(ENTRIES)),
     Touch(b"\1\2\3\4\5\6\7\0" * 3),
     Touch(b""),
