@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastzk._core.blocks import make_entry, seal
-from fastzk.raft.messages import Append, AppendReply, Range, Vote, VoteReply
+from fastzk.raft.membership import Membership
+from fastzk.raft.messages import Append, AppendReply, Range, TimeoutNow, Vote, VoteReply
 from fastzk.state.formation import Soundness
+from fastzk.state.members import Members
 from fastzk.wire.care import Ask, Offer, Piece, Rejoin, Sample
 from fastzk.wire.ensemble import EnsembleMessage, Forward, Present, Resend, Touch, WireError, decode, encode
 
@@ -26,18 +28,21 @@ def batch(first_index: int, counter: int) -> Range:
 MESSAGES: list[EnsembleMessage] = [
     Vote(2, 3, 10, 2, True),
     Vote(2, 2**31 - 1, 2**63, 0, False),
+    Vote(2, 3, 10, 2, False, True),
+    TimeoutNow(2, 3),
     VoteReply(2, 3, True, False),
     Append(2, 3, 6, 2, (batch(7, 1), batch(10, 4)), 6, 55),
     Append(2, 3, 6, 3, (), 6, 56),
     AppendReply(2, 3, False, 12, 0, 0, 55),
     AppendReply(2, 3, True, 12, 4, 2, 2**64 - 1),
+    AppendReply(2, 3, False, 12, 0, 0, 55, False),
     Forward(3, b"".join(ENTRIES)),
     Touch(b"\1\2\3\4\5\6\7\0" * 3),
     Touch(b""),
     Resend(),
     Present(),
     Present("127.0.0.1:2181"),
-    Present("127.0.0.1:2181", 1 << 63, Soundness.NEW, ((1, 7), (254, 1 << 63))),
+    Present("127.0.0.1:2181", "127.0.0.1:2881", 1 << 63, Soundness.NEW, ((1, 7), (254, 1 << 63))),
     Rejoin(1 << 63),
     Sample(128, (1 << 128) - 2, 1 << 63),
     Offer(1, 2, 1 << 63),
@@ -62,6 +67,8 @@ def test_truncated_messages_are_refused(message: EnsembleMessage) -> None:
                 assert decode(cut, 2) == Touch(part[:size])
             elif isinstance(message, Present) and number == 1:
                 assert decode(cut, 2) == replace(message, client_address=part[:size].decode()), "an address is text of any length"
+            elif isinstance(message, Present) and number == 2:
+                assert decode(cut, 2) == replace(message, address=part[:size].decode())
             elif isinstance(message, Piece) and number == 1:
                 assert decode(cut, 2) == Piece(5, 6, part[:size]), "a piece is bytes of any length; the snapshot knows better"
             else:
@@ -92,4 +99,4 @@ def test_garbage_is_refused_or_is_a_message(parts: list[bytes]) -> None:
 @pytest.mark.parametrize("part", [b"a" * 301, b"line\n", b"\xff", b"\0"])
 def test_an_address_is_printable_and_short(part: bytes) -> None:
     with pytest.raises(WireError):
-        decode([encode(Present())[0], part], 2)
+        decode([encode(Present())[0], part, b""], 2)

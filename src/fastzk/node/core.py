@@ -32,6 +32,7 @@ from fastzk.node.pending import Pending
 from fastzk.node.ports import World
 from fastzk.node.upkeep import Upkeep
 from fastzk.node.workers import FOLLOWER, LEADER, LOOKING, READ, STANDALONE, TOUCH, WRITES, NodeStatus
+from fastzk.raft.membership import Membership
 from fastzk.raft.messages import Append, ProtocolError, Range
 from fastzk.raft.peer import Busy, EpochFull, NotLeader, Peer, Role
 from fastzk.state.comparison import Comparison
@@ -66,7 +67,7 @@ class NodeCore:
         epoch, vote = self._vote.load()
         self.peer = Peer(
             config.node_id,
-            config.voters,
+            Membership(config.voters),
             log=self.log,
             epoch=epoch,
             vote=vote or None,
