@@ -164,7 +164,7 @@ def body_of(command: Command, model: Model) -> bytes:
     if command.op == IDENTIFY:
         body = command.identities
     elif command.op == RECONFIG:
-        body = packed(b"") * 3 + struct.pack(">q", -1)
+        body = struct.pack(">i", -command.flags)
     elif command.op == MULTI:
         body = b"".join(multi_part(part, model) for part in command.parts) + struct.pack(">i?i", -1, True, -1)
     else:

@@ -42,7 +42,7 @@ CREATES = (CREATE, CREATE2, CREATE_CONTAINER, CREATE_TTL)
 EPOCH, CREATE_SESSION, CLOSE_SESSION, ATTACH_SESSION, IDENTIFY, CONFIG, REAP = 0, -10, -11, -12, -13, -14, 20
 OK, SYSTEM_ERROR, RUNTIME_INCONSISTENCY, MARSHALLING_ERROR, UNIMPLEMENTED, BAD_ARGUMENTS = 0, -1, -2, -5, -6, -8
 NO_NODE, NO_AUTH, BAD_VERSION, NO_CHILDREN_FOR_EPHEMERALS, NODE_EXISTS = -101, -102, -103, -108, -110
-NOT_EMPTY, SESSION_EXPIRED, INVALID_ACL, SESSION_MOVED, RECONFIG_DISABLED = -111, -112, -114, -118, -123
+NOT_EMPTY, SESSION_EXPIRED, INVALID_ACL, SESSION_MOVED = -111, -112, -114, -118
 PERM_READ, PERM_WRITE, PERM_CREATE, PERM_DELETE, PERM_ADMIN = 1, 2, 4, 8, 16
 CREATED, DELETED, DATA_CHANGED, CHILDREN_CHANGED = 1, 2, 3, 4
 
@@ -280,10 +280,13 @@ class Model:
             session.identities, session.identities_vector = reader.identities(), entry.body
             return Outcome(OK)
         if entry.op == RECONFIG:
-            for _ in range(3):
-                reader.string()
-            reader.long()
-            raise WriteError(RECONFIG_DISABLED)
+            if len(entry.body) != 4:
+                raise WriteError(MARSHALLING_ERROR)
+            verdict = int.from_bytes(entry.body, "big", signed=True)
+            if verdict < 0:
+                raise WriteError(verdict)
+            config = self.znodes[b"/zookeeper/config"]
+            return Outcome(OK, packed(config.data) + config.stat())
         if entry.op in (*CREATES, DELETE, SET_DATA, SET_ACL):
             body, changes = self._operation(taken(entry.op, reader), entry.session_id, session.identities, now)
             return Outcome(OK, body, tuple(changes))
