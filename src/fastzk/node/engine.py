@@ -42,11 +42,10 @@ from fastzk.raft.peer import Busy, EpochFull, NotLeader, Peer, Role
 from fastzk.state.expiry import ExpiryTable
 from fastzk.state.standing import Standing
 from fastzk.storage.disk import RealDisk
-from fastzk.storage.history import HistoryFile
 from fastzk.storage.identity import check_still_there
-from fastzk.storage.log import LogWriter, SegmentLog
+from fastzk.storage.log import LogWriter
+from fastzk.storage.recovery import recover
 from fastzk.storage.shm import map_shared
-from fastzk.storage.vote import VoteFile
 from fastzk.transport.links import Links
 from fastzk.wire.ensemble import Forward, Present, Resend, Touch, WireError, decode, encode
 
@@ -65,22 +64,25 @@ class Engine:
         self._ready_fd = setup.ready_fd
         self._is_ending = False
         disk = RealDisk()
-        self._log = SegmentLog.open(disk, str(config.data_dir / "log"))
-        self._vote = VoteFile(disk, str(config.data_dir))
-        self._history_file = HistoryFile(disk, str(config.data_dir))
+        nonce = int.from_bytes(os.urandom(8), "little") or 1
+        # A node that lost something is refused: it could not learn here what it promised.
+        found = recover(disk, str(config.data_dir), node_id=config.node_id, uid=setup.uid, nonce=nonce, has_others=False)
+        self._notes = found.notes
+        self._log = found.log
+        self._vote = found.vote_file
+        self._history_file = found.history_file
         # Checksum of the first block, once that is committed: nodes of another history are not listened to.
-        self._history = self._history_file.load()
+        self._history = found.history
         self._writer = LogWriter(self._log)
         arena = Arena.create(map_shared(setup.arena_fd, limits.ARENA_BYTES, is_writable=True))
         format_tree(arena)
         self._machine = Machine(arena, config.node_id)
-        epoch, vote = self._vote.load()
         self._peer = Peer(
             config.node_id,
             config.voters,
             log=self._log,
-            epoch=epoch,
-            vote=vote or None,
+            epoch=found.epoch,
+            vote=found.vote or None,
             election_ticks=limits.ELECTION_TICKS,
             heartbeat_ticks=limits.HEARTBEAT_TICKS,
             random=random.Random(int.from_bytes(os.urandom(8), "little")),
@@ -147,8 +149,8 @@ class Engine:
             self._log.last_zxid,
             self._peer.epoch,
         )
-        if self._log.cut is not None:
-            logger.warning("%s", self._log.cut)
+        for note in self._notes:
+            logger.warning("%s", note)
         while not self._is_ending:
             self._turn()
         logger.info("node %d ends at zxid %#x", self._config.node_id, self._machine.applied_zxid)
@@ -342,7 +344,7 @@ class Engine:
         while (ready := self._peer.ready()) is not None:
             if ready.hard_state is not None:
                 epoch, vote = ready.hard_state
-                self._vote.save(epoch, vote or 0)
+                self._vote.save(epoch, vote or 0, min(self._machine.applied_index, self._log.last_index))
             if ready.truncate_after is not None:
                 logger.info("log is cut after entry %d: a newer leader has another history", ready.truncate_after)
                 self._writer.truncate_after(ready.truncate_after)
