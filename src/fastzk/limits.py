@@ -30,6 +30,9 @@ PENDING_BYTES_MAX = 256 << 20
 # A log segment; a restart reads whole segments, a purge deletes them.
 SEGMENT_BYTES_MAX = 64 << 20
 
+# Starts whose damaged files are kept for people (storage/evidence.py): enough to see a pattern, and a disk has an end.
+EVIDENCE_KEPT = 3
+
 # Of the log in memory while it is replayed.
 REPLAY_BYTES = 4 << 20
 
