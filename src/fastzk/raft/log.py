@@ -52,8 +52,8 @@ class RaftLog:
     """Ranges by index, and how far each stage has come."""
 
     __slots__ = (
-        "_firsts",
         "_base",
+        "_firsts",
         "_handed_index",
         "_memberships",
         "_reader",
