@@ -258,7 +258,7 @@ def test_the_memberships_of_a_log_are_found_again() -> None:
         expected.append((end.last_index, Membership(voters)))
         while appender.step():
             pass
-    assert len(log.segments) > 1
     found = SegmentLog.open(disk, DIRECTORY)
+    assert len(found.segments) > 1
     assert found.memberships() == expected
     assert [entries.membership for entries in found.ranges(1) if entries.membership is not None] == [m for _, m in expected]
