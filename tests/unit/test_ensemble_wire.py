@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastzk._core.blocks import make_entry, seal
+from fastzk.config import Address
 from fastzk.raft.membership import Membership
 from fastzk.raft.messages import Append, AppendReply, Range, TimeoutNow, Vote, VoteReply
-from fastzk.state.formation import Soundness
+from fastzk.state.formation import SoundState
 from fastzk.state.members import Members
 from fastzk.wire.care import Ask, Offer, Piece, Rejoin, Sample
 from fastzk.wire.ensemble import EnsembleMessage, Forward, Present, Resend, Touch, WireError, decode, encode
@@ -42,7 +43,7 @@ MESSAGES: list[EnsembleMessage] = [
     Resend(),
     Present(),
     Present("127.0.0.1:2181"),
-    Present("127.0.0.1:2181", "127.0.0.1:2881", 1 << 63, Soundness.NEW, ((1, 7), (254, 1 << 63))),
+    Present("127.0.0.1:2181", "127.0.0.1:2881", 1 << 63, SoundState.NEW, ((1, 7), (254, 1 << 63))),
     Rejoin(1 << 63),
     Sample(128, (1 << 128) - 2, 1 << 63),
     Offer(1, 2, 1 << 63),
@@ -99,4 +100,30 @@ def test_garbage_is_refused_or_is_a_message(parts: list[bytes]) -> None:
 @pytest.mark.parametrize("part", [b"a" * 301, b"line\n", b"\xff", b"\0"])
 def test_an_address_is_printable_and_short(part: bytes) -> None:
     with pytest.raises(WireError):
-        decode([encode(Present())[0], part, b""], 2)
+        decode([encode(Present())[0], part], 2)
+
+
+def members_block(text: bytes) -> bytes:
+    return seal([make_entry(-15, text), *ENTRIES], 4, first_index=7, first_zxid=3 << 32 | 1, time_ms=1000, previous=99, kind=1)
+
+
+def test_a_block_of_members_is_a_range_with_a_membership() -> None:
+    members = Members.from_peers({1: Address("a", 1), 2: Address("b", 1), 3: Address("c", 1)}, observers=[3])
+    message = decode(encode(Append(2, 3, 6, 2, (range_of(members_block(members.encode())),), 6, 55)), 2)
+    assert isinstance(message, Append)
+    assert message.ranges[0].membership == Membership((1, 2), (3,))
+    assert batch(7, 1).membership is None
+
+
+def test_members_that_cannot_be_are_refused() -> None:
+    head = encode(Append(2, 3, 6, 2, (), 6, 55))[0]
+    with pytest.raises(WireError):
+        decode([head, members_block(b"nobody")], 2)
+
+
+@pytest.mark.parametrize("message", [Vote(2, 3, 10, 2, True), AppendReply(2, 3, True, 12, 4, 2, 9)])
+def test_flags_that_nobody_knows_are_refused(message: EnsembleMessage) -> None:
+    part = bytearray(encode(message)[0])
+    part[1] |= 4
+    with pytest.raises(WireError, match="flags"):
+        decode([bytes(part)], 2)

@@ -67,7 +67,7 @@ class NodeCore:
         epoch, vote = self._vote.load()
         self.peer = Peer(
             config.node_id,
-            Membership(config.voters),
+            Membership(tuple(config.voters)),
             log=self.log,
             epoch=epoch,
             vote=vote or None,

@@ -398,7 +398,7 @@ class Peer:
             self._campaign(is_transfer=True)
 
     def _is_stranger(self, node_id: int) -> bool:
-        """Whether this peer leads and the other is of no ensemble it knows: its epoch is nobody's concern."""
+        """Whether this peer leads and the other is not of its ensemble: its epoch does not end this one."""
         return self._leader is not None and node_id not in self.membership.ids
 
     def _on_vote_reply(self, reply: VoteReply) -> None:
@@ -579,9 +579,8 @@ class Peer:
         self._outbox.append((self.leader_id, reply))
 
     def _on_append_reply(self, reply: AppendReply) -> None:
-        if self._is_stranger(reply.sender):
-            return
         if reply.epoch > self.epoch:
-            self._follow(reply.epoch, None)
+            if not self._is_stranger(reply.sender):
+                self._follow(reply.epoch, None)
         elif reply.epoch == self.epoch and self._leader is not None:
             self._leader.on_reply(reply)

@@ -9,7 +9,7 @@ Part 0, little-endian:    kind u8, then
     FORWARD       count u32; one further part: that many entries for the leader
     TOUCH         one further part: u64 ids of sessions a node has heard of
     RESEND        nothing: "writes you forwarded have been lost, send all that are unanswered again"
-    PRESENT       soundness u8, uid u64, count u8, then of so many nodes, seen or founded with (state/formation.py): id u16, uid u64
+    PRESENT       state u8, uid u64, count u8, then of so many nodes, seen or founded with (state/formation.py): id u16, uid u64
                   two further parts: text, `host:port` where its clients of ZooKeeper's protocol go, and where nodes reach it
                   "I am there", once a second to everyone, so that all know whose number is taken
     TIMEOUT_NOW   epoch u64
@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 from fastzk._core.blocks import BlockDamaged, count_entries
 from fastzk.raft.messages import Append, AppendReply, Message, TimeoutNow, Vote, VoteReply
-from fastzk.state.formation import Soundness
+from fastzk.state.formation import SoundState
 from fastzk.wire.blocks import range_of
 from fastzk.wire.care import CARE_FIRST, CareMessage, decode_care, encode_care
 
@@ -43,6 +43,7 @@ _TIMEOUT_NOW = struct.Struct("<BQ")
 _BARE = struct.Struct("<B")
 _PRESENT = struct.Struct("<BBQB")
 _UID = struct.Struct("<HQ")
+_STATES = (SoundState.NEW, SoundState.REJOINING, SoundState.SOUND)
 
 
 class WireError(ValueError):
@@ -76,7 +77,7 @@ class Present:
     client_address: str = ""  # host:port where its clients of ZooKeeper's protocol go; empty: it does not tell
     address: str = ""  # host:port where other nodes reach it
     uid: int = 0  # of its data directory
-    soundness: Soundness = Soundness.SOUND
+    state: SoundState = SoundState.SOUND
     uids: tuple[tuple[int, int], ...] = ()  # (node id, uid) of those that it has seen, or was founded with
 
 
@@ -122,7 +123,7 @@ def encode(message: EnsembleMessage) -> list[bytes]:
         case Resend():
             return [_BARE.pack(RESEND)]
         case Present():
-            head = _PRESENT.pack(PRESENT, message.soundness, message.uid, len(message.uids))
+            head = _PRESENT.pack(PRESENT, _STATES.index(message.state), message.uid, len(message.uids))
             return [head + b"".join(_UID.pack(*each) for each in message.uids), message.client_address.encode(), message.address.encode()]
         case _:
             return encode_care(message)
@@ -169,11 +170,11 @@ def decode(parts: Sequence[bytes], sender: int) -> EnsembleMessage:
                 return Resend()
             case 8:
                 _expect_parts(rest, 2)
-                _, soundness, uid, count = _PRESENT.unpack_from(head)
+                _, state, uid, count = _PRESENT.unpack_from(head)
                 uids = tuple(_UID.iter_unpack(head[_PRESENT.size :]))
-                if len(uids) != count:
+                if len(uids) != count or state >= len(_STATES):
                     raise WireError(f"PRESENT announces {count} nodes and tells of {len(uids)}")
-                return Present(_text(rest[0]), _text(rest[1]), uid, Soundness(soundness), uids)
+                return Present(_text(rest[0]), _text(rest[1]), uid, _STATES[state], uids)
             case 9:
                 _expect_parts(rest, 0)
                 _, epoch = _TIMEOUT_NOW.unpack(head)
