@@ -124,7 +124,11 @@ def encode(message: EnsembleMessage) -> list[bytes]:
             return [_BARE.pack(RESEND)]
         case Present():
             head = _PRESENT.pack(PRESENT, _STATES.index(message.state), message.uid, len(message.uids))
-            return [head + b"".join(_UID.pack(*each) for each in message.uids), message.client_address.encode(), message.address.encode()]
+            return [
+                head + b"".join(_UID.pack(*each) for each in message.uids),
+                message.client_address.encode(),
+                message.address.encode(),
+            ]
         case _:
             return encode_care(message)
 
