@@ -58,8 +58,13 @@ class Disk(Protocol):
 
     def remove(self, path: str) -> None: ...
 
+    def rename(self, old: str, new: str) -> None:
+        """Gives a file another name in the same directory, in place of a file that had it.  A crash leaves both names as they
+        were or both as they are to be."""
+        ...
+
     def sync_dir(self, directory: str) -> None:
-        """Returns when every file made in or removed from the directory is so on the disk."""
+        """Returns when every file made in, renamed in or removed from the directory is so on the disk."""
         ...
 
     def exists(self, path: str) -> bool: ...
@@ -119,6 +124,9 @@ class RealDisk:
 
     def remove(self, path: str) -> None:
         os.unlink(path)
+
+    def rename(self, old: str, new: str) -> None:
+        os.rename(old, new)
 
     def sync_dir(self, directory: str) -> None:
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -43,6 +43,10 @@ class _Inode:
     changes: list[_Change] = field(default_factory=list)
 
 
+# What happens to the names of a directory wholly or not at all: (path, inode made, or None: removed) once, or twice for a rename.
+_Entry = list[tuple[str, _Inode | None]]
+
+
 def _apply(content: bytearray, change: _Change) -> None:
     end = change.offset + len(change.data or b"")
     if change.data is None:
@@ -122,8 +126,8 @@ class SimulatedDisk:
         self.operations = 0
         self._files: dict[str, _Inode] = {}
         self._synced_files: dict[str, _Inode] = {}
-        # Since the last sync of its directory: (path, inode made, or None: removed).
-        self._entries: list[tuple[str, _Inode | None]] = []
+        # Since the last sync of its directory.
+        self._entries: list[_Entry] = []
         self._stop_at = self._fail_at = 0
         self._code = 0
         # The power is gone and this was not the operation during which it went: it has no effect at all.
@@ -135,7 +139,7 @@ class SimulatedDisk:
             if path in self._files:
                 raise FileExistsError(errno.EEXIST, "it exists", path)
             self._files[path] = _Inode()
-            self._entries.append((path, self._files[path]))
+            self._entries.append([(path, self._files[path])])
         if path not in self._files:
             raise FileNotFoundError(errno.ENOENT, "there is no such file", path)
         return SimulatedFile(self, path, self._files[path])
@@ -149,16 +153,25 @@ class SimulatedDisk:
         if path not in self._files:
             raise FileNotFoundError(errno.ENOENT, "there is no such file", path)
         del self._files[path]
-        self._entries.append((path, None))
+        self._entries.append([(path, None)])
+
+    def rename(self, old: str, new: str) -> None:
+        self.operation(old)
+        if old not in self._files:
+            raise FileNotFoundError(errno.ENOENT, "there is no such file", old)
+        assert old.rpartition("/")[0] == new.rpartition("/")[0], f"{old} and {new} are in two directories"
+        inode = self._files.pop(old)
+        self._files[new] = inode
+        self._entries.append([(old, None), (new, inode)])
 
     def sync_dir(self, directory: str) -> None:
         self.operation(directory)
         kept = []
-        for path, inode in self._entries:
-            if path.rpartition("/")[0] == directory:
-                self._set_synced(path, inode)
+        for change in self._entries:
+            if change[0][0].rpartition("/")[0] == directory:
+                self._set_synced(change)
             else:
-                kept.append((path, inode))
+                kept.append(change)
         self._entries = kept
 
     def exists(self, path: str) -> bool:
@@ -187,8 +200,8 @@ class SimulatedDisk:
     def crash(self, random: Random, mode: CrashMode | None = None) -> None:
         """The power goes and comes back.  Every open file is dead."""
         how = random.choice(CRASH_MODES) if mode is None else mode
-        for path, inode in _kept(self._entries, random, how):
-            self._set_synced(path, inode)
+        for change in _kept(self._entries, random, how):
+            self._set_synced(change)
         for file in self._synced_files.values():
             file.synced = _content_after_crash(file, random, how)
             file.now = bytearray(file.synced)
@@ -213,11 +226,12 @@ class SimulatedDisk:
         inode.now[offset] ^= mask
         inode.synced = bytes(inode.now)
 
-    def _set_synced(self, path: str, inode: _Inode | None) -> None:
-        if inode is None:
-            self._synced_files.pop(path, None)
-        else:
-            self._synced_files[path] = inode
+    def _set_synced(self, change: _Entry) -> None:
+        for path, inode in change:
+            if inode is None:
+                self._synced_files.pop(path, None)
+            else:
+                self._synced_files[path] = inode
 
 
 def _kept(changes: list[_T], random: Random, mode: CrashMode) -> list[_T]:
