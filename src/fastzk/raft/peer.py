@@ -285,10 +285,12 @@ class Peer:
             return False
         return self._leader.transfer(to, self._election_ticks)
 
-    def become_sound(self, epoch: int) -> None:
-        """This node has applied the entry of its rejoining, of that epoch, and has written down that it is sound.
+    def become_sound(self, index: int, epoch: int) -> None:
+        """This node has applied the entry of its rejoining, at index and of that epoch, and has written down that it is sound.
 
-        It votes in later epochs only: in this one its vote counts as given."""
+        Its own disk must hold that entry before that is written: what is only applied dies with the process, and a node that
+        calls itself sound would be back without it.  It votes in later epochs only: in this one its vote counts as given."""
+        assert index <= min(self.applied_index, self.synced_index), f"Z2: {index} is not applied, or not on this disk"
         assert epoch <= self.epoch, f"Z1: an entry of epoch {epoch}, this is epoch {self.epoch}"
         self.is_sound = True
 

@@ -236,7 +236,7 @@ class RaftScript:
 
     def _do_sound(self, words: list[str]) -> None:
         peer = self.peers[int(words[0])]
-        peer.become_sound(peer.epoch_at(peer.applied_index) or 0)
+        peer.become_sound(peer.applied_index, peer.epoch_at(peer.applied_index) or 0)
         self.disks[int(words[0])].is_sound = True
 
     def _do_compact(self, words: list[str]) -> None:
