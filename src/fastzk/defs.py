@@ -46,6 +46,7 @@ class OpCode(IntEnum):
     CONFIG = -14  # the data of /zookeeper/config
     MEMBERS = -15  # who the ensemble is
     REJOIN = -16  # a node has all that was committed before
+    RECONFIGURED = -17  # a client's reconfig was carried out, or was not
     ERROR = -1  # in a multi's reply: the result of an operation that was not done
 
 

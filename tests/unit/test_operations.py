@@ -19,7 +19,8 @@ from fastzk.testing.model import packed
 NODE_ID, WORKER, SESSION_ID = 1, 5, 0x0100000000000001
 CREATE, DELETE, EXISTS, GET_DATA, SET_DATA, SET_ACL, SYNC, CHECK, MULTI, CREATE2, RECONFIG = 1, 2, 3, 4, 5, 7, 9, 13, 14, 15, 16
 CREATE_CONTAINER, REAP, CREATE_TTL = 19, 20, 21
-CREATE_SESSION, CLOSE_SESSION, ATTACH_SESSION, IDENTIFY, CONFIG, MEMBERS, REJOIN = -10, -11, -12, -13, -14, -15, -16
+CREATE_SESSION, CLOSE_SESSION, ATTACH_SESSION, IDENTIFY = -10, -11, -12, -13
+CONFIG, MEMBERS, REJOIN, RECONFIGURED = -14, -15, -16, -17
 PASSWORD = b"0123456789abcdef"
 OPEN = struct.pack(">ii", 1, 31) + packed(b"world") + packed(b"anyone")
 READ_ONLY = struct.pack(">ii", 1, 1) + packed(b"world") + packed(b"anyone")
@@ -236,11 +237,12 @@ def test_set_acl_is_judged_in_zookeepers_order(story: Story, path: bytes | None,
 
 def test_a_reconfig_tells_what_the_leader_decided(story: Story) -> None:
     story.own(MEMBERS, b"anything")
-    assert [story.write(RECONFIG, struct.pack(">i", err)).err for err in (-14, -13, -102)] == [-14, -13, -102]
+    assert [story.write(RECONFIGURED, struct.pack(">i", err)).err for err in (-14, -13, -102)] == [-14, -13, -102]
     asked = packed(b"server.4=host:1:2;3") + packed(None) * 2 + struct.pack(">q", -1)
-    assert story.write(RECONFIG, asked).err == -5, "what a client sent has no verdict"
+    assert story.write(RECONFIGURED, asked).err == -5
+    assert story.write(RECONFIG, asked).err == -6, "what a client sent is no verdict, and no leader logs it"
     story.own(CONFIG, b"version=1")
-    told = story.write(RECONFIG, struct.pack(">i", 0))
+    told = story.write(RECONFIGURED, struct.pack(">i", 0))
     assert told.err == 0
     _, _, body = answer(story.arena, GET_DATA, b"/zookeeper/config")
     assert told.body == body
@@ -265,7 +267,7 @@ def test_a_reconfig_that_was_answered_on_another_connection_is_known() -> None:
     entry = make_entry(CREATE_SESSION, struct.pack(">i", 4000) + PASSWORD, SESSION_ID + 1, 0, 78, NODE_ID, WORKER, cxid=1)
     story.machine.apply(seal([entry], 1, story.machine.applied_index + 1, story.zxid, TIME_MS, 0))
     attach_zxid = story.zxid
-    entry = make_entry(RECONFIG, struct.pack(">i", -14), SESSION_ID + 1, attach_zxid, 1, NODE_ID, WORKER, cxid=7)
+    entry = make_entry(RECONFIGURED, struct.pack(">i", -14), SESSION_ID + 1, attach_zxid, 1, NODE_ID, WORKER, cxid=7)
     story.machine.apply(seal([entry], 1, story.machine.applied_index + 1, story.zxid + 1, TIME_MS, 0))
     assert story.machine.judge_reconfig(SESSION_ID + 1, attach_zxid, 2, 7) == 2
     assert story.machine.judge_reconfig(SESSION_ID + 1, attach_zxid, 2, 8) == -102

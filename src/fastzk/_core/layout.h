@@ -199,6 +199,8 @@ enum {
                                  changes nothing here, but the consensus takes the members from it */
     OP_REJOIN = -16,          /* the leader's own, session and serial 0; body: u16 node id, u64 nonce, little-endian: that node has
                                  all that was committed before, once it applies this; changes nothing here */
+    OP_RECONFIGURED = -17,    /* what the leader makes of a client's reconfig, under its session and serial; body: int32 err as jute has
+                                 it: 0 when the members were changed; the reconfig itself never stands in the log */
     OP_REAP = 20,             /* the leader's own, session and serial 0; body: jute string path of a container or TTL znode that
                                  is to go if it is still empty and its time has come; else nothing happens and nobody is told */
 };

@@ -19,6 +19,7 @@ cdef extern from "layout.h" nogil:
         OP_CONFIG
         OP_MEMBERS
         OP_REJOIN
+        OP_RECONFIGURED
         OP_REAP
         ITEM_RESULT
         ITEM_CHANGE

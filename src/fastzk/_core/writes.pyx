@@ -4,7 +4,7 @@
     delete 2, setData 5, setACL 7    operation.pyx
     multi    14              multi.pyx
     sync     9               string path                                        -> path
-    reconfig 16              int err: the leader's verdict, in place of what the client sent    -> the data of /zookeeper/config, Stat
+    reconfigured -17         int err: what the leader made of a reconfig                -> the data of /zookeeper/config, Stat
     identify -13             vector of Id                                       -> nothing
 
 MarshallingError: the body is no such record (bytes behind it are ignored, as ZooKeeper does).  Unimplemented: not known.
@@ -24,7 +24,6 @@ from fastzk._core.codes cimport (
     ERR_UNIMPLEMENTED,
     OPCODE_DELETE,
     OPCODE_MULTI,
-    OPCODE_RECONFIG,
     OPCODE_SET_ACL,
     OPCODE_SET_DATA,
     OPCODE_SYNC,
@@ -36,6 +35,7 @@ from fastzk._core.jute cimport jute_bytes, jute_int, jute_over, jute_t
 from fastzk._core.layout cimport (
     FZ_ASSERT,
     OP_IDENTIFY,
+    OP_RECONFIGURED,
     buffer_append,
     buffer_be32,
     buffer_clear,
@@ -67,8 +67,8 @@ cdef int write_apply(arena_t *a, outbox_t *out, scratch_t *scratch, ref_t sessio
         return sync(a, out, scratch, session, entry, now)
     if entry.op == OP_IDENTIFY:
         return identify(a, out, session, entry, now)
-    if entry.op == OPCODE_RECONFIG:
-        return reconfig(a, out, scratch, session, entry, now)
+    if entry.op == OP_RECONFIGURED:
+        return reconfigured(a, out, scratch, session, entry, now)
     return write_fail(a, out, session, entry, now, ERR_UNIMPLEMENTED)
 
 
@@ -99,8 +99,8 @@ cdef int apply_one(arena_t *a, outbox_t *out, scratch_t *scratch, ref_t session,
     return err
 
 
-cdef int reconfig(arena_t *a, outbox_t *out, scratch_t *scratch, ref_t session, const entry_t *entry,
-                  const moment_t *now) noexcept nogil:
+cdef int reconfigured(arena_t *a, outbox_t *out, scratch_t *scratch, ref_t session, const entry_t *entry,
+                      const moment_t *now) noexcept nogil:
     """The members are changed, or will not be: the client is told.  What the leader decided is not judged again."""
     cdef jute_t r = jute_over(entry.body, entry.body_size)
     cdef int32_t verdict = jute_int(&r)
