@@ -58,7 +58,7 @@ def test_block_bytes() -> None:
 
 def test_check_tells_what_seal_was_told() -> None:
     checksum = xxh3_64_intdigest(BLOCK[16:])
-    info = BlockInfo(41, 43, 5 << 32, (5 << 32) + 2, 1234, 77, checksum, 3, len(BLOCK))
+    info = BlockInfo(41, 43, 5 << 32, (5 << 32) + 2, 1234, 77, checksum, 3, len(BLOCK), 0)
     assert check(BLOCK) == info
     assert block_checksum(BLOCK) == checksum
     assert check(memoryview(b"." + BLOCK)[1:]) == info
@@ -102,7 +102,8 @@ ENTRY_AT = 64 + 48  # the second entry of BLOCK
         (48, "<I", 4, "count"),
         (48, "<I", 0, "count"),
         (24, "<Q", (5 << 32) | 0xFFFFFFFE, "count"),
-        (52, "<I", 1, "spare fields"),
+        (52, "<I", 1, "kind"),
+        (52, "<I", 2, "kind"),
         (56, "<Q", 1, "spare fields"),
         (ENTRY_AT, "<I", 0, "entry"),
         (ENTRY_AT, "<I", 48, "entry"),

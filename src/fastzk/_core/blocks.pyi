@@ -12,6 +12,7 @@ class BlockInfo(NamedTuple):
     checksum: int
     count: int  # type: ignore[assignment]
     size: int
+    kind: int  # 0 entries, 1 a membership
 
 class Entry(NamedTuple):
     op: int
@@ -35,6 +36,7 @@ def seal(
     first_zxid: int,
     time_ms: int,
     previous: int,
+    kind: int = 0,
 ) -> bytes: ...
 def check(block: Buffer) -> BlockInfo: ...
 def block_checksum(block: Buffer) -> int: ...

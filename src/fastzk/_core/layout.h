@@ -215,12 +215,18 @@ typedef struct {
     int64_t time_ms;     /* the leader's wall clock, never falling; ctime and mtime come from here */
     uint64_t previous;   /* checksum of the block before it in the log, 0 for the first: binds the position */
     uint32_t count;      /* entries */
-    uint32_t spare;      /* 0 */
-    uint64_t spare2;     /* 0 */
+    uint32_t kind;       /* BLOCK_* */
+    uint64_t spare;      /* 0 */
     char entries[];
 } block_t;
 
 #define BLOCK_MAGIC 0x316b6c42u /* "Blk1" */
+
+enum {
+    BLOCK_ENTRIES = 0,
+    BLOCK_MEMBERS = 1, /* its first entry is OP_MEMBERS: a membership that is in force from here on */
+};
+
 _Static_assert(offsetof(block_t, entries) == 64, "a block's entries begin at 64");
 
 /* One item of a commit batch, from the engine to a worker; its body follows, then zeros up to size. */

@@ -25,7 +25,7 @@ from types import FrameType
 from fastzk import limits
 from fastzk.config import Address, ConfigError, NodeConfig
 from fastzk.node import process
-from fastzk.node.dynamic import config_lines
+from fastzk.node.dynamic import config_lines, membership_text
 from fastzk.node.engine import Engine
 from fastzk.node.setup import EngineSetup
 from fastzk.node.stats import STATS_BYTES
@@ -34,6 +34,7 @@ from fastzk.node.tls_gate import GateConfig, run_gate
 from fastzk.node.worker import WorkerConfig, run_worker
 from fastzk.storage.identity import DataDirectory, IdentityError
 from fastzk.storage.log import LogDamaged, LogFailed
+from fastzk.storage.recovery import RecoveryRefused
 from fastzk.storage.shm import create_shared, reopen_read_only
 from fastzk.storage.vote import VoteDamaged
 from fastzk.transport.listen import listen, listen_group, listen_unix
@@ -65,7 +66,10 @@ class Supervisor:
     def __init__(self, config: NodeConfig) -> None:
         self._config = config
         self._pid = os.getpid()
-        self._directory = DataDirectory.claim(str(config.data_dir), config.node_id, config.voters)
+        members = membership_text(config, {}).encode()
+        self._directory = DataDirectory.claim(str(config.data_dir), config.node_id, config.voters, members)
+        for note in self._directory.notes:
+            logger.warning("%s", note)
         self._listeners: dict[str, socket.socket] = {}
         self._natives: list[socket.socket] = []  # one for each place of a worker
         self._gates: list[socket.socket] = []  # the same, for what the TLS gate hands on
@@ -171,7 +175,7 @@ class Supervisor:
             process.pin(cores)
             body()
             status = 0
-        except (LogDamaged, VoteDamaged, IdentityError, ConfigError) as error:
+        except (LogDamaged, VoteDamaged, RecoveryRefused, IdentityError, ConfigError) as error:
             print(f"fastzk-node: {error}", file=sys.stderr)
             status = 2
         except PermissionError as error:

@@ -17,8 +17,10 @@ report of an older one counts for nothing.
 """
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from typing import Protocol
 
+from fastzk.raft.membership import Membership
 from fastzk.raft.messages import COUNTER_BITS, Range
 
 # What a range costs beside its payload, so that many small ones are limited too.
@@ -42,13 +44,18 @@ class LogReader(Protocol):
     def read(self, first_index: int, bytes_max: int) -> list[Range]:
         """Whole ranges from the one that holds first_index on: at least one, and others while they fit."""
 
+    def memberships(self) -> Sequence[tuple[int, Membership]]:
+        """Last index and membership of each range held that brings one, oldest first.  Asked once, at the start."""
+
 
 class RaftLog:
     """Ranges by index, and how far each stage has come."""
 
     __slots__ = (
+        "_base",
         "_firsts",
         "_handed_index",
+        "_memberships",
         "_reader",
         "_truncate_after",
         "_window",
@@ -62,8 +69,12 @@ class RaftLog:
         "synced_index",
     )
 
-    def __init__(self, reader: LogReader, window_bytes_max: int) -> None:
+    def __init__(self, reader: LogReader, base: Membership, window_bytes_max: int) -> None:
+        """base is the membership in force where the reader begins: of its snapshot, or the first there was."""
         self._reader = reader
+        # Where the held log begins, and the memberships that stand in it, oldest first.
+        self._base = (reader.first_index - 1, base)
+        self._memberships = [held for held in reader.memberships() if held[0] >= reader.first_index]
         self._window: list[Range] = []
         # first_index of each range of the window, for bisection.
         self._firsts: list[int] = []
@@ -88,6 +99,16 @@ class RaftLog:
     def first_index(self) -> int:
         """The first index that can still be read; the epoch of the index before it is known."""
         return self._reader.first_index
+
+    @property
+    def membership(self) -> tuple[int, Membership]:
+        """What is in force: where its range ends, and what it says.  In force as soon as it is appended."""
+        return self._memberships[-1] if self._memberships else self._base
+
+    @property
+    def committed_membership(self) -> tuple[int, Membership]:
+        """The newest membership that is committed, and where its range ends."""
+        return next((held for held in reversed(self._memberships) if held[0] <= self.committed_index), self._base)
 
     @property
     def _window_first(self) -> int:
@@ -154,6 +175,8 @@ class RaftLog:
         self._window_bytes += entries.size + RANGE_BYTES_OVERHEAD
         self.last_index = entries.last_index
         self.last_epoch = entries.epoch
+        if entries.membership is not None:
+            self._memberships.append((entries.last_index, entries.membership))
 
     def truncate(self, index: int) -> None:
         """Cuts everything after index, which conflicts with the leader's log.  index ends a range."""
@@ -167,6 +190,8 @@ class RaftLog:
         for entries in self._window[keep:]:
             self._window_bytes -= entries.size + RANGE_BYTES_OVERHEAD
         del self._window[keep:], self._firsts[keep:]
+        while self._memberships and self._memberships[-1][0] > index:
+            self._memberships.pop()
         self.last_index = index
         self.last_epoch = epoch
         self.synced_index = min(self.synced_index, index)
@@ -213,6 +238,16 @@ class RaftLog:
         if ranges:
             self.delivered_index = ranges[-1].last_index
         return ranges
+
+    def purged(self) -> None:
+        """The reader begins later now: what a snapshot covers is forgotten here, too."""
+        edge = self._reader.first_index - 1
+        assert edge <= self.delivered_index, f"the log begins behind {edge}, and {self.delivered_index} is delivered"
+        while self._memberships and self._memberships[0][0] <= edge:
+            self._base = self._memberships.pop(0)
+        keep = bisect_right(self._firsts, edge)
+        self._window_bytes -= sum(entries.size + RANGE_BYTES_OVERHEAD for entries in self._window[:keep])
+        del self._window[:keep], self._firsts[:keep]
 
     def _evict(self) -> None:
         """Forgets the oldest synced ranges when the window is too big; an eighth at a time, so it is cheap."""

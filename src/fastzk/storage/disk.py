@@ -58,8 +58,13 @@ class Disk(Protocol):
 
     def remove(self, path: str) -> None: ...
 
+    def rename(self, old: str, new: str) -> None:
+        """Gives a file another name, in one step; a file that had that name is gone.  Certain once sync_dir() of the
+        new name's directory returned, and then of the old one's."""
+        ...
+
     def sync_dir(self, directory: str) -> None:
-        """Returns when every file made in or removed from the directory is so on the disk."""
+        """Returns when every file made in, renamed into or removed from the directory is so on the disk."""
         ...
 
     def exists(self, path: str) -> bool: ...
@@ -119,6 +124,9 @@ class RealDisk:
 
     def remove(self, path: str) -> None:
         os.unlink(path)
+
+    def rename(self, old: str, new: str) -> None:
+        os.rename(old, new)
 
     def sync_dir(self, directory: str) -> None:
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
