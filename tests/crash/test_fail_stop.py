@@ -229,7 +229,8 @@ def test_a_first_use_on_a_full_disk_is_said_and_begun_again_later(disk: Path, sh
 NOBODY = 65534
 AS_NOBODY = f"""
 import os, sys
-from fastzk.node.main import main
+from fastzk.node.main import main, parse_arguments
+parse_arguments(sys.argv[1:])  # what it imports only now, it may not read any more
 os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})
 sys.exit(main())
 """
