@@ -33,6 +33,7 @@ from fastzk.node.footing import Footing
 from fastzk.node.leases import Leases
 from fastzk.node.pending import Pending
 from fastzk.node.ports import World
+from fastzk.node.restart import StartAnew
 from fastzk.node.roster import NOWHERE, Roster
 from fastzk.node.snapshots import Fetching, Sharing, Snapshots
 from fastzk.node.upkeep import Upkeep
@@ -45,7 +46,7 @@ from fastzk.state.standing import Standing
 from fastzk.storage.checked import CheckedText
 from fastzk.storage.identity import MEMBERS_NAME
 from fastzk.storage.log import LogWriter
-from fastzk.storage.recovery import Recovered, recover
+from fastzk.storage.recovery import Recovered, StoredSnapshots, recover
 from fastzk.storage.snapshots import SnapshotStore
 from fastzk.wire.care import Ask, Offer, Piece, Rejoin, Sample
 from fastzk.wire.ensemble import EnsembleMessage, Forward, Present, Resend, Touch
@@ -58,10 +59,6 @@ BLOCK_MEMBERS = 1
 FORMER_MS = 30_000
 
 logger = logging.getLogger("fastzk.engine")
-
-
-class Restart(Exception):  # noqa: N818
-    """What is on the disk is to be loaded anew: begin again from there.  The text says why."""
 
 
 class NodeCore:
@@ -140,7 +137,7 @@ class NodeCore:
             uid=self._world.uid,
             nonce=self._world.random.getrandbits(64) | 1,
             has_others=voters.ids != (self._config.node_id,),
-            snapshots=store,
+            snapshots=StoredSnapshots(store),
         )
 
     def _load(self, arena: Arena, store: SnapshotStore, index: int) -> tuple[Machine, Members]:
@@ -189,7 +186,7 @@ class NodeCore:
             self._present()
         if self._is_round_due and self.peer.leader_id:
             self._begin_round()
-        if self.footing.tick() and self.peer.leader_id:
+        if self.footing.tick(self.peer) and self.peer.leader_id:
             self._world.nodes.send(self.peer.leader_id, Rejoin(self.footing.soundness.nonce))
         self._compare()
         self._fetching.tick(self._now_ms)
@@ -207,7 +204,7 @@ class NodeCore:
         self._world.nodes.send_all(self.footing.present(str(clients or ""), str(address or "")))
 
     def _compare(self) -> None:
-        """Tells the others of our tree, and sees whether it is as theirs.  Raises Restart or Diverged when it is not."""
+        """Tells the others of our tree, and sees whether it is as theirs.  Raises StartAnew or Diverged when it is not."""
         newest = self.machine.newest_sample
         if newest != self._sampled_index:
             self._sampled_index = newest
@@ -225,7 +222,7 @@ class NodeCore:
         store = self.snapshots.store
         self.snapshots.close()
         store.remove(*(index for index in store.list() if index > comparison.agreed_index))
-        raise Restart(what)
+        raise StartAnew(what)
 
     def _keep_up(self) -> None:
         """What a leader proposes by itself."""
@@ -391,7 +388,7 @@ class NodeCore:
         self._do_ready()
         self._tell_commits()
         if self._fetching.has_arrived:
-            raise Restart("a snapshot has been fetched, which is to be begun with")
+            raise StartAnew("a snapshot has been fetched, which is to be begun with")
 
     def close(self) -> None:
         """Ends in order: what was queued for the log is on the disk afterwards.  Raises LogFailed."""
@@ -494,7 +491,7 @@ class NodeCore:
         self.machine.apply(batch.payload)
         if self._roster.apply(batch):
             self._members_file.save(self._roster.applied.encode())
-        self.footing.applied(self.machine.take_rejoins(), batch.epoch, self.peer)
+        self.footing.applied(self.machine.take_rejoins(), batch.last_index, batch.epoch)
         self.snapshots.applied(batch, self.history, self._roster.applied.encode())
         self._time_ms = max(self._time_ms, self.machine.applied_time_ms)
         changes = self.machine.take_session_changes()
@@ -577,4 +574,4 @@ class NodeCore:
         self._told_zxid = zxid
 
 
-__all__ = ["Diverged", "NodeCore", "ProtocolError", "Restart"]
+__all__ = ["Diverged", "NodeCore", "ProtocolError"]

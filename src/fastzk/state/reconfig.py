@@ -30,7 +30,7 @@ _SERVER = re.compile(r"server\.([0-9]{1,18})\s*=\s*(\S+)")
 _WHERE = re.compile(r"(\[[^\]]*\]|[^:\[\]]+):([0-9]{1,5})(?::([0-9]{1,5}))?(?::([a-zA-Z]+))?")
 _CLIENTS = re.compile(r"(?:(\[[^\]]*\]|[^:\[\]]+):)?([0-9]{1,5})")
 _ROLES: dict[str, Role] = {"participant": "voter", "observer": "observer"}
-ANY_HOST = "0.0.0.0"  # noqa: S104 - what ZooKeeper writes for clients that are told a port only
+ANY_HOST = "0.0.0.0"
 
 
 class ReconfigError(ValueError):
