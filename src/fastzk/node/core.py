@@ -41,6 +41,7 @@ from fastzk.node.workers import FOLLOWER, LEADER, LOOKING, READ, STANDALONE, TOU
 from fastzk.raft.messages import Append, ProtocolError, Range
 from fastzk.raft.peer import Busy, ChangePending, EpochFull, NotLeader, Peer, Ready, Role
 from fastzk.state.comparison import Comparison
+from fastzk.state.formation import SoundState
 from fastzk.state.members import Members
 from fastzk.state.standing import Standing
 from fastzk.storage.checked import CheckedText
@@ -183,7 +184,7 @@ class NodeCore:
         self.peer.tick()
         self._ticks += 1
         if self.footing.is_new or self._ticks % limits.PRESENT_TICKS == 0:
-            self._present()
+            self._world.nodes.send_all(self._present())
         if self._is_round_due and self.peer.leader_id:
             self._begin_round()
         if self.footing.tick(self.peer) and self.peer.leader_id:
@@ -197,11 +198,10 @@ class NodeCore:
         if self.is_leader and self.leases.is_kept_in(self.peer.epoch):
             self._keep_up()
 
-    def _present(self) -> None:
-        """Tells the others that we are there, and what we are."""
+    def _present(self) -> Present:
+        """What the others are told: that we are there, and what we are."""
         address = self._config.peers.get(self._config.node_id)
-        clients = client_address(self._config)
-        self._world.nodes.send_all(self.footing.present(str(clients or ""), str(address or "")))
+        return self.footing.present(str(client_address(self._config) or ""), str(address or ""))
 
     def _compare(self) -> None:
         """Tells the others of our tree, and sees whether it is as theirs.  Raises StartAnew or Diverged when it is not."""
@@ -295,6 +295,8 @@ class NodeCore:
     def _hear_present(self, sender: int, present: Present) -> None:
         self._upkeep.hear_client_address(sender, present.client_address)
         self.footing.hear(sender, present, self._world.random.getrandbits(64) | 1, self.peer)
+        if present.state is SoundState.NEW and not self.footing.is_new:
+            self._world.nodes.send(sender, self._present())
         if sender in self._roster.in_force.addresses or not present.address:
             return
         try:
