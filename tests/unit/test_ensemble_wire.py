@@ -14,6 +14,7 @@ from fastzk.raft.membership import Membership
 from fastzk.raft.messages import Append, AppendReply, Range, TimeoutNow, Vote, VoteReply
 from fastzk.state.formation import SoundState
 from fastzk.state.members import Members
+from fastzk.wire.blocks import range_of
 from fastzk.wire.care import Ask, Offer, Piece, Rejoin, Sample
 from fastzk.wire.ensemble import EnsembleMessage, Forward, Present, Resend, Touch, WireError, decode, encode
 

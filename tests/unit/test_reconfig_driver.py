@@ -266,6 +266,21 @@ def test_one_change_at_a_time() -> None:
     assert story.twin.answers == [(8, ErrorCode.RECONFIG_IN_PROGRESS)], "and the same request sent again is no other"
 
 
+def test_a_client_that_came_back_is_answered_over_its_new_connection() -> None:
+    story = Story()
+    story.ask(body([spec(4)]))
+    story.commit()
+    entry = reconfig_entry(body([spec(4)]), serial=1)._replace(attach_zxid=12)
+    story.driver.take([entry], story.twin.last_index)
+    other = reconfig_entry(body([spec(5)]), serial=2)._replace(attach_zxid=12)  # the same number, but another request
+    story.driver.take([other], story.twin.last_index)
+    story.catch_up(4)
+    story.commit()
+    answers = [(answer.attach_zxid, answer.serial) for block in story.twin.log for answer in block.answers]
+    assert answers == [(12, 2), (12, 1)]
+    assert [err for _, err in story.twin.answers] == [ErrorCode.RECONFIG_IN_PROGRESS, 0]
+
+
 def test_a_request_waits_for_what_its_session_wrote_before() -> None:
     story = Story()
     story.driver.take([reconfig_entry(body(leaving=[9]))], behind_index=5)
@@ -307,16 +322,16 @@ def test_a_new_leader_ends_a_joint_membership_and_answers() -> None:
     story.commit()
     story.catch_up(4)
     restarted(story)
-    story.driver.take([entry], story.twin.last_index)
+    other = reconfig_entry(body([spec(5)], version=1), session_id=8)
+    story.driver.take([entry, other], story.twin.last_index)
     story.step()
     assert story.twin.answers == [], "nothing follows before the joint one is committed"
     story.commit()
     assert story.steps[-1] == Members((member(1), member(2), member(4)), version=1)
     assert story.twin.answers == [(7, 0)]
     story.commit()
-    story.driver.take([entry], story.twin.last_index)
-    story.commit()
-    assert len(story.steps) == 3, "once"
+    assert story.steps[-1].ids("learner") == (5,), "and another waited for that"
+    assert story.steps[-1].version == 1, "which was done once"
 
 
 def test_a_new_leader_sends_learners_away_and_begins_anew() -> None:

@@ -33,6 +33,7 @@ from fastzk.node.footing import Footing
 from fastzk.node.leases import Leases
 from fastzk.node.pending import Pending
 from fastzk.node.ports import World
+from fastzk.node.restart import StartAnew
 from fastzk.node.roster import NOWHERE, Roster
 from fastzk.node.snapshots import Fetching, Sharing, Snapshots
 from fastzk.node.upkeep import Upkeep
@@ -40,12 +41,13 @@ from fastzk.node.workers import FOLLOWER, LEADER, LOOKING, OBSERVER, READ, STAND
 from fastzk.raft.messages import Append, ProtocolError, Range
 from fastzk.raft.peer import Busy, ChangePending, EpochFull, NotLeader, Peer, Ready, Role
 from fastzk.state.comparison import Comparison
+from fastzk.state.formation import SoundState
 from fastzk.state.members import Members
 from fastzk.state.standing import Standing
 from fastzk.storage.checked import CheckedText
 from fastzk.storage.identity import MEMBERS_NAME
 from fastzk.storage.log import LogWriter
-from fastzk.storage.recovery import Recovered, recover
+from fastzk.storage.recovery import Recovered, StoredSnapshots, recover
 from fastzk.storage.snapshots import SnapshotStore
 from fastzk.wire.care import Ask, Offer, Piece, Rejoin, Sample
 from fastzk.wire.ensemble import EnsembleMessage, Forward, Present, Resend, Touch
@@ -58,10 +60,6 @@ BLOCK_MEMBERS = 1
 FORMER_MS = 30_000
 
 logger = logging.getLogger("fastzk.engine")
-
-
-class Restart(Exception):  # noqa: N818
-    """What is on the disk is to be loaded anew: begin again from there.  The text says why."""
 
 
 class NodeCore:
@@ -140,7 +138,7 @@ class NodeCore:
             uid=self._world.uid,
             nonce=self._world.random.getrandbits(64) | 1,
             has_others=voters.ids != (self._config.node_id,),
-            snapshots=store,
+            snapshots=StoredSnapshots(store),
         )
 
     def _load(self, arena: Arena, store: SnapshotStore, index: int) -> tuple[Machine, Members]:
@@ -186,10 +184,10 @@ class NodeCore:
         self.peer.tick()
         self._ticks += 1
         if self.footing.is_new or self._ticks % limits.PRESENT_TICKS == 0:
-            self._present()
+            self._world.nodes.send_all(self._present())
         if self._is_round_due and self.peer.leader_id:
             self._begin_round()
-        if self.footing.tick() and self.peer.leader_id:
+        if self.footing.tick(self.peer) and self.peer.leader_id:
             self._world.nodes.send(self.peer.leader_id, Rejoin(self.footing.soundness.nonce))
         self._compare()
         self._fetching.tick(self._now_ms)
@@ -200,14 +198,13 @@ class NodeCore:
         if self.is_leader and self.leases.is_kept_in(self.peer.epoch):
             self._keep_up()
 
-    def _present(self) -> None:
-        """Tells the others that we are there, and what we are."""
+    def _present(self) -> Present:
+        """What the others are told: that we are there, and what we are."""
         address = self._config.peers.get(self._config.node_id)
-        clients = client_address(self._config)
-        self._world.nodes.send_all(self.footing.present(str(clients or ""), str(address or "")))
+        return self.footing.present(str(client_address(self._config) or ""), str(address or ""))
 
     def _compare(self) -> None:
-        """Tells the others of our tree, and sees whether it is as theirs.  Raises Restart or Diverged when it is not."""
+        """Tells the others of our tree, and sees whether it is as theirs.  Raises StartAnew or Diverged when it is not."""
         newest = self.machine.newest_sample
         if newest != self._sampled_index:
             self._sampled_index = newest
@@ -225,7 +222,7 @@ class NodeCore:
         store = self.snapshots.store
         self.snapshots.close()
         store.remove(*(index for index in store.list() if index > comparison.agreed_index))
-        raise Restart(what)
+        raise StartAnew(what)
 
     def _keep_up(self) -> None:
         """What a leader proposes by itself."""
@@ -298,6 +295,8 @@ class NodeCore:
     def _hear_present(self, sender: int, present: Present) -> None:
         self._upkeep.hear_client_address(sender, present.client_address)
         self.footing.hear(sender, present, self._world.random.getrandbits(64) | 1, self.peer)
+        if present.state is SoundState.NEW and not self.footing.is_new:
+            self._world.nodes.send(sender, self._present())
         if sender in self._roster.in_force.addresses or not present.address:
             return
         try:
@@ -391,7 +390,7 @@ class NodeCore:
         self._do_ready()
         self._tell_commits()
         if self._fetching.has_arrived:
-            raise Restart("a snapshot has been fetched, which is to be begun with")
+            raise StartAnew("a snapshot has been fetched, which is to be begun with")
 
     def close(self) -> None:
         """Ends in order: what was queued for the log is on the disk afterwards.  Raises LogFailed."""
@@ -494,7 +493,7 @@ class NodeCore:
         self.machine.apply(batch.payload)
         if self._roster.apply(batch):
             self._members_file.save(self._roster.applied.encode())
-        self.footing.applied(self.machine.take_rejoins(), batch.epoch, self.peer)
+        self.footing.applied(self.machine.take_rejoins(), batch.last_index, batch.epoch)
         self.snapshots.applied(batch, self.history, self._roster.applied.encode())
         self._time_ms = max(self._time_ms, self.machine.applied_time_ms)
         changes = self.machine.take_session_changes()
@@ -579,4 +578,4 @@ class NodeCore:
         self._told_zxid = zxid
 
 
-__all__ = ["Diverged", "NodeCore", "ProtocolError", "Restart"]
+__all__ = ["Diverged", "NodeCore", "ProtocolError"]

@@ -78,9 +78,8 @@ class Engine:
         arena = Arena.create(map_shared(setup.arena_fd, limits.ARENA_BYTES, is_writable=True))
         self._tells = EngineTells(setup, arena)
         chance = random.Random(int.from_bytes(os.urandom(32), "little"))
-        world = World(RealDisk(), self._nodes, self._workers, self._tells, chance, uid=setup.uid)
+        world = World(RealDisk(), self._nodes, self._workers, self._tells, chance, uid=setup.uid, members=setup.members)
         self._core = NodeCore(config, arena, world, _monotonic_ms())
-        self._nodes.set_history(self._core.history)
         self._ticks = 0
         for source in (self._tells.fd, self._workers.router, self._core.writer.fd):
             self._poller.register(source, zmq.POLLIN)
@@ -97,12 +96,12 @@ class Engine:
             core.log.last_zxid,
             core.peer.epoch,
         )
-        if core.log.cut is not None:
-            logger.warning("%s", core.log.cut)
+        for note in core.notes:
+            logger.warning("%s", note)
         while not self._is_ending:
             self._turn()
         logger.info("node %d ends at zxid %#x", node_id, core.machine.applied_zxid)
-        core.writer.close()
+        core.close()
         if self._nodes.links is not None:
             self._nodes.links.close()
         self._tells.close()

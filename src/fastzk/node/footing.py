@@ -37,6 +37,8 @@ class Footing:
         self._file = file
         self.soundness = now
         self._formation = Formation(node_id, uid, voters) if now.state is SoundState.NEW else None
+        # Index and epoch of the batch that holds our entry: applied, but perhaps not on our own disk yet.
+        self._proof: tuple[int, int] | None = None
         # When a rejoin of each node was proposed last, in ticks.
         self._proposed: dict[int, int] = {}
         self._ticks = 0
@@ -58,16 +60,20 @@ class Footing:
         formation.hear(sender, present.uid, present.state, dict(present.uids))
         if formation.state is SoundState.SOUND:
             logger.info("node %d is one of those that found the ensemble: %s", self._node_id, sorted(formation.seen))
-            self._become_sound(Soundness.sound(formation.seen), peer.epoch, peer)
+            self._become_sound(Soundness.sound(formation.seen), 0, peer.epoch, peer)
         elif formation.state is SoundState.REJOINING:
             logger.info("node %d is new to an ensemble that has been in use: it decides nothing until it is level", self._node_id)
             self._formation = None
             self.soundness = self.soundness.rejoining("its data directory was new, and the ensemble was not", nonce)
             self._file.save(self.soundness)
 
-    def tick(self) -> bool:
-        """One unit of time has passed.  True when the leader is to be asked for a rejoin now."""
+    def tick(self, peer: Peer) -> bool:
+        """One unit of time has passed.  True when the leader is to be asked for a rejoin now.  Raises OSError."""
         self._ticks += 1
+        if self._proof is not None and self._proof[0] <= min(peer.synced_index, peer.applied_index):
+            logger.info("node %d is level: it counts again", self._node_id)
+            self._become_sound(self.soundness.proven(), *self._proof, peer)
+            self._proof = None
         return self.soundness.state is SoundState.REJOINING and self._ticks % ASK_TICKS == 0
 
     @property
@@ -86,16 +92,15 @@ class Footing:
         self._proposed[node_id] = self._ticks
         return make_entry(OP_REJOIN, _BODY.pack(node_id, nonce))
 
-    def applied(self, rejoins: Iterable[tuple[int, int]], epoch: int, peer: Peer) -> None:
-        """Entries of this kind were applied, of that epoch.  Raises OSError: the process must end."""
+    def applied(self, rejoins: Iterable[tuple[int, int]], index: int, epoch: int) -> None:
+        """Entries of this kind were applied, in the batch that ends at `index`, of that epoch."""
         for node_id, nonce in rejoins:
             is_ours = node_id == self._node_id and self.soundness.state is SoundState.REJOINING
             if is_ours and nonce == self.soundness.nonce:
-                logger.info("node %d is level: it counts again", self._node_id)
-                self._become_sound(self.soundness.proven(), epoch, peer)
+                self._proof = (index, epoch)
 
-    def _become_sound(self, soundness: Soundness, epoch: int, peer: Peer) -> None:
+    def _become_sound(self, soundness: Soundness, index: int, epoch: int, peer: Peer) -> None:
         self._file.save(soundness)
         self.soundness = soundness
         self._formation = None
-        peer.become_sound(epoch)
+        peer.become_sound(index, epoch)

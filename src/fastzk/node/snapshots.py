@@ -99,7 +99,7 @@ class Snapshots:
 
     def _begin(self, batch: Range, history: int, members: bytes) -> None:
         self._arena.pin()
-        encoder = SnapshotEncoder(self._arena)
+        encoder = SnapshotEncoder(self._arena, limits.SNAPSHOT_CHUNK_BYTES)
         chain = self._machine.digest_chain.to_bytes(CHAIN_BYTES, "little")
         meta = meta_of(encoder, End.after(check(batch.payload)), history=history, membership=members, chain=chain)
         self._job = self.store.begin(meta, encoder)

@@ -26,6 +26,8 @@ from fastzk.storage.identity import LOG_NAME
 from fastzk.storage.log import SegmentLog
 from fastzk.storage.rebuild import keep_prefix, remove_all, restart_behind
 from fastzk.storage.segments import End, LogDamaged, Scan, examine, segment_names
+from fastzk.storage.snapshot_file import SnapshotDamaged
+from fastzk.storage.snapshots import SnapshotStore
 from fastzk.storage.soundness import Soundness, SoundnessFile, SoundState
 from fastzk.storage.vote import VoteDamaged, VoteFile
 
@@ -54,6 +56,26 @@ class Snapshots(Protocol):
     def facts(self, index: int) -> SnapshotFacts:
         """Raises LogDamaged, naming file and offset, if any byte of it is not right."""
         ...
+
+
+class StoredSnapshots:
+    """Those of a store."""
+
+    def __init__(self, store: SnapshotStore) -> None:
+        self._store = store
+
+    def indexes(self) -> Sequence[int]:
+        return self._store.list()[::-1]
+
+    def path(self, index: int) -> str:
+        return self._store.path(index)
+
+    def facts(self, index: int) -> SnapshotFacts:
+        try:
+            meta = self._store.verify(index)
+        except SnapshotDamaged as damage:
+            raise LogDamaged(damage.file, damage.offset, damage.reason) from damage
+        return SnapshotFacts(meta.end, meta.history)
 
 
 class RecoveryRefused(Exception):  # noqa: N818

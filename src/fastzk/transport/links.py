@@ -10,8 +10,8 @@ ZeroMQ reconnects by itself and may then lose messages, or deliver late ones: `i
 forwarded writes do, to be sent again at once rather than after a timeout.
 `uid` is the sender's data directory's: while one node of a number is alive, another that calls itself so is not listened to.
 `history` tells ensembles apart (storage/history.py); 0 is not known yet, and fits any.
-Who the members are may change: set_addresses() says whom to talk to.  Anybody with our history is listened to, too: a node that was away
-while the members changed hears of it from nodes that it does not know yet.
+Who the members are may change: set_addresses() says whom to talk to.  Anybody with our history is listened to, too: a node
+that was away while the members changed hears of it from nodes that it does not know yet.
 Rule: nothing waits here.  A message to a node that is not connected, or is too far behind, is dropped: ZMQ_IMMEDIATE keeps none
 for later, and the consensus above repeats what matters.
 Rule: routing ids are not trusted, the head is; who may connect is limited by the loopback rule (config.py)."""
