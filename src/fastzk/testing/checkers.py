@@ -81,8 +81,14 @@ class RaftChecker:
             del self._votes[key]
 
     def on_sound(self, node_id: int, epoch: int) -> None:
-        """A node has rejoined by an entry of this epoch."""
+        """A node has rejoined by an entry of this epoch: whatever it had on a disk that is gone, and is committed, it has again."""
         self._sound_since[node_id] = epoch
+        for former in self._former.get(node_id, ()):
+            index = min(former.last_index, len(self._counted) - 1)
+            while index > former.start.index and former.epoch_at(index) != self._counted[index]:
+                index -= 1
+            what = f"node {node_id} calls itself sound and has no more than {self._disks[node_id].last_index}; it had {index}"
+            ensure(not former.is_sound or index <= self._disks[node_id].last_index, "soundness", what)
 
     def on_membership(self, entries: Range, epoch: int) -> None:
         """A leader has proposed a membership."""

@@ -60,7 +60,9 @@ class Upheaval:
         for node in simulation.nodes.values():
             if node.peer is None or node.peer.leader_id != leader.node_id or node.peer.epoch != peer.epoch:
                 continue
-            if node.node_id in peer.behind() and node.disk.hard_state[0] == peer.epoch:
+            # An offer may also come late, to one that needs it no more.
+            is_offered = node.node_id in peer.behind() or self._random.random() < simulation.world.compact / 500
+            if is_offered and node.node_id != leader.node_id and node.disk.hard_state[0] == peer.epoch:
                 # Its hard state holds the epoch of whoever offers: see docs/internals/consensus.md.
                 delay_us = self._random.randint(500, 50_000)
                 simulation.heap.after(delay_us, self._install, node, node.incarnation, leader.disk.start)
