@@ -47,7 +47,7 @@ from fastzk.state.standing import Standing
 from fastzk.storage.checked import CheckedText
 from fastzk.storage.identity import MEMBERS_NAME
 from fastzk.storage.log import LogWriter
-from fastzk.storage.recovery import Recovered, StoredSnapshots, recover
+from fastzk.storage.recovery import Recovered, recover
 from fastzk.storage.snapshots import SnapshotStore
 from fastzk.wire.care import Ask, Offer, Piece, Rejoin, Sample
 from fastzk.wire.ensemble import EnsembleMessage, Forward, Present, Resend, Touch
@@ -138,7 +138,7 @@ class NodeCore:
             uid=self._world.uid,
             nonce=self._world.random.getrandbits(64) | 1,
             has_others=voters.ids != (self._config.node_id,),
-            snapshots=StoredSnapshots(store),
+            snapshots=store,
         )
 
     def _load(self, arena: Arena, store: SnapshotStore, index: int) -> tuple[Machine, Members]:
