@@ -37,7 +37,7 @@ from fastzk.node.restart import StartAnew
 from fastzk.node.roster import NOWHERE, Roster
 from fastzk.node.snapshots import Fetching, Sharing, Snapshots
 from fastzk.node.upkeep import Upkeep
-from fastzk.node.workers import FOLLOWER, LEADER, LOOKING, READ, STANDALONE, TOUCH, WRITES, NodeStatus
+from fastzk.node.workers import FOLLOWER, LEADER, LOOKING, OBSERVER, READ, STANDALONE, TOUCH, WRITES, NodeStatus
 from fastzk.raft.messages import Append, ProtocolError, Range
 from fastzk.raft.peer import Busy, ChangePending, EpochFull, NotLeader, Peer, Ready, Role
 from fastzk.state.comparison import Comparison
@@ -524,8 +524,10 @@ class NodeCore:
             role = STANDALONE
         elif peer.role is Role.LEADER:
             role = LEADER
+        elif leader_id:
+            role = FOLLOWER if peer.membership.has_voter(self._config.node_id) else OBSERVER
         else:
-            role = FOLLOWER if leader_id else LOOKING
+            role = LOOKING
         # What it has applied is old, and was the ensemble's once: good enough for who asks for no more than that.
         is_read_only = self._config.has_read_only_mode and standing.is_alone and self.machine.applied_index > 0
         status = NodeStatus(peer.epoch, leader_id, role, standing.is_serving, is_read_only)

@@ -22,7 +22,7 @@ from fastzk.node.core import NodeCore
 from fastzk.node.engine_tells import EngineTells
 from fastzk.node.ports import World
 from fastzk.node.setup import EngineSetup
-from fastzk.node.workers import FOLLOWER, LEADER, STANDALONE, WorkerLinks
+from fastzk.node.workers import MODES, WorkerLinks
 from fastzk.raft.messages import ProtocolError
 from fastzk.storage.disk import RealDisk
 from fastzk.storage.identity import check_still_there
@@ -162,7 +162,7 @@ class Engine:
         if len(self._workers.numbers) < self._config.workers:
             return
         self._has_said_serving = True
-        mode = {LEADER: "leader", FOLLOWER: "follower", STANDALONE: "standalone"}.get(status.role, "looking")
+        mode = MODES.get(status.role, "looking")
         zxid = self._core.machine.applied_zxid
         os.write(self._ready_fd, f"{mode}, epoch {self._core.peer.epoch:#x}, zxid {zxid:#x}\n".encode())
 

@@ -111,8 +111,10 @@ class ReconfigDriver:
         self._epoch = -1
         # Requests that are not judged yet, and the index up to which must be applied first.
         self._waiting: list[tuple[Entry, int]] = []
-        # Who waits for the change under way; nobody, if its leader did not know.
+        # Who waits for the change under way, nobody if its leader did not know; and what was asked for, empty of a change that
+        # another leader began.
         self._asker: Asker | None = None
+        self._body = b""
         self._wanted: Members | None = None
         # CATCHING: what a new voter must hold; 0 until the learners are logged.  How far they are together, and until when
         # that must be more.
@@ -121,6 +123,11 @@ class ReconfigDriver:
         self._deadline_ms = 0
         # Nodes that must begin a new round.
         self._to_ask: list[int] = []
+
+    def _enter_epoch(self) -> None:
+        if self._ensemble.epoch != self._epoch:
+            self._forget()
+            self._epoch = self._ensemble.epoch
 
     def end(self) -> None:
         """The node no longer leads: workers send again what they are not answered."""
@@ -134,28 +141,37 @@ class ReconfigDriver:
 
     def take(self, entries: Sequence[Entry], behind_index: int) -> None:
         """Requests that were taken out of a batch, whose rest is in the log up to `behind_index`."""
+        self._enter_epoch()
         known = {_asker(entry)[:3] for entry, _ in self._waiting}
-        if self._asker is not None:
-            known.add(self._asker[:3])
         for entry in entries:
-            if _asker(entry)[:3] in known:
+            if _asker(entry)[:3] in known or self._is_under_way(entry):
                 continue  # sent again, and still being worked on
             if len(self._waiting) == limits.RECONFIGS_WAITING_MAX:
                 self._ask_again(entry.node_id)
             else:
                 self._waiting.append((entry, behind_index))
 
+    def _is_under_way(self, entry: Entry) -> bool:
+        """Whether this is what is being carried out; over another connection of its client it is answered there."""
+        asker, again = self._asker, _asker(entry)
+        if asker is None or asker[:3] == again[:3]:
+            return asker is not None
+        if (asker.session_id, asker.cxid, self._body) != (again.session_id, again.cxid, entry.body):
+            return False
+        self._asker = again
+        return True
+
     def step(self, now_ms: int) -> None:
         """Goes as far as it can; called by a leader whose epoch has begun, each turn, or each tick at least."""
-        if self._ensemble.epoch != self._epoch:
-            waiting = self._waiting if self._epoch < 0 else []
-            self._forget()
-            self._epoch, self._waiting = self._ensemble.epoch, waiting
+        self._enter_epoch()
+        self._go(now_ms)
         self._to_ask = [node_id for node_id in self._to_ask if not self._ensemble.ask_again(node_id)]
+
+    def _go(self, now_ms: int) -> None:
         if not self._ensemble.is_free and self.phase is not Phase.CATCHING and self.phase is not Phase.TRANSFERRING:
             return
-        if self.phase is Phase.IDLE:
-            self._adopt()
+        if self.phase is Phase.IDLE and not self._adopt():
+            return
         while self._advance(now_ms) or self._judge_next(now_ms):
             pass
 
@@ -163,7 +179,8 @@ class ReconfigDriver:
 
     def _judge_next(self, now_ms: int) -> bool:
         """Judges the next request; False when none can be."""
-        if not self._waiting or self.phase in (Phase.ENDING, Phase.CLEARING):
+        is_adopted = self.phase is not Phase.IDLE and not self._body
+        if not self._waiting or is_adopted or self.phase in (Phase.ENDING, Phase.CLEARING):
             return False
         entry, behind_index = self._waiting[0]
         if self._ensemble.applied_index < behind_index or not self._ensemble.is_free:
@@ -207,7 +224,7 @@ class ReconfigDriver:
         if not _is_majority(possible, wanted):
             raise ReconfigError(ErrorCode.NEW_CONFIG_NO_QUORUM, "too few of the voters that it leaves are there")
         logger.info("session %#x changes the members: %s", entry.session_id, _summary(wanted))
-        self._asker, self._wanted = _asker(entry), wanted
+        self._asker, self._body, self._wanted = _asker(entry), entry.body, wanted
         self._target_index = self._caught = 0
         heir = self._heir(now, wanted)
         if heir:
@@ -226,18 +243,20 @@ class ReconfigDriver:
 
     # --- the change under way
 
-    def _adopt(self) -> None:
-        """Takes over what another leader began."""
+    def _adopt(self) -> bool:
+        """Takes over what another leader began.  False: that cannot be done now."""
         members = self._ensemble.members
         if members is None or members.is_settled:
-            return
-        logger.info("a change of members that another leader began is %s", "ended" if members.old_voters else "taken back")
-        self._asker = members.asker
-        self._wanted = members.settled(members.version + 1) if members.old_voters else members.settled()
+            return True
         if members.old_voters:
+            self._asker, self._wanted = members.asker, members.settled(members.version + 1)
             self.phase = Phase.JOINING
-        elif self._ensemble.propose_members(self._wanted, []):
+        elif self._ensemble.propose_members(members.settled(), []):
             self.phase = Phase.CLEARING
+        else:
+            return False
+        logger.info("a change of members that another leader began is %s", "ended" if members.old_voters else "taken back")
+        return True
 
     def _advance(self, now_ms: int) -> bool:
         """Takes the next step of the change under way; False when it cannot be taken yet."""
@@ -254,7 +273,7 @@ class ReconfigDriver:
             case Phase.ENDING | Phase.CLEARING if is_free:
                 if self._asker is not None:
                     self._ask_again(self._asker.node_id)
-                self.phase, self._asker, self._wanted = Phase.IDLE, None, None
+                self.phase, self._asker, self._body, self._wanted = Phase.IDLE, None, b"", None
                 return True
         return False
 

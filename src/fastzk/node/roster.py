@@ -20,7 +20,7 @@ NOWHERE = Address("nowhere.invalid", 1)
 
 def first_members(config: NodeConfig) -> Members:
     """The members of an ensemble that begins: those of --peers."""
-    return Members.from_peers(config.peers or {config.node_id: NOWHERE})
+    return Members.from_peers(config.peers or {config.node_id: NOWHERE}, config.observers)
 
 
 class Roster:

@@ -5,7 +5,7 @@
     leaving   ids, separated by commas
     new       servers, separated by commas or line feeds: all members there will be; excludes the other two
 
-Theory of operation.  Members change in up to three steps, each of which the consensus takes for safe by itself (raft/membership.py):
+Theory of operation.  Members change in up to three steps, each of which is safe by itself (raft/membership.py):
 
     with_learners   the new voters get the log and decide nothing                            if there are new voters
     joint           old and new voters decide, each by their majority                        if the voters change
@@ -30,7 +30,7 @@ _SERVER = re.compile(r"server\.([0-9]{1,18})\s*=\s*(\S+)")
 _WHERE = re.compile(r"(\[[^\]]*\]|[^:\[\]]+):([0-9]{1,5})(?::([0-9]{1,5}))?(?::([a-zA-Z]+))?")
 _CLIENTS = re.compile(r"(?:(\[[^\]]*\]|[^:\[\]]+):)?([0-9]{1,5})")
 _ROLES: dict[str, Role] = {"participant": "voter", "observer": "observer"}
-ANY_HOST = "0.0.0.0"
+ANY_HOST = "0.0.0.0"  # what ZooKeeper writes for clients that are told a port only
 
 
 class ReconfigError(ValueError):
@@ -107,11 +107,9 @@ def with_learners(now: Members, wanted: Members) -> Members:
 
 def joint(now: Members, wanted: Members, asker: Asker | None) -> Members:
     """Old and new voters together; `now` without its learners, who are in `wanted`.  Raises MembersError."""
-    settled = now.settled()
-    leaving = [
-        replace(each, role="leaving") for each in settled.members if each.role == "voter" and wanted.get(each.node_id) is None
-    ]
-    return Members(_sorted([*wanted.members, *leaving]), settled.ids("voter"), now.version, asker)
+    voters = [each for each in now.members if each.role == "voter"]
+    leaving = [replace(each, role="leaving") for each in voters if wanted.get(each.node_id) is None]
+    return Members(_sorted([*wanted.members, *leaving]), now.ids("voter"), now.version, asker)
 
 
 def _sorted(members: list[Member]) -> tuple[Member, ...]:
