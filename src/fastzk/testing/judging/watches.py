@@ -106,8 +106,6 @@ class Player:
                 self._on_event(came)
             else:
                 self._on_reply(came)
-        if self._missed:
-            self._case.flag("W4", "events that were missed, and no reply to setWatches", *self._missed)
         if self._connection.end_ns is None and self._case.history.end_ns is not None:
             due = self._due(self._case.last_zxid)
             if due is not None:

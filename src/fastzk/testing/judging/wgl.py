@@ -34,7 +34,7 @@ VERSION_OFFSET = 32  # in a Stat
 SUFFIX_DIGITS = 10
 PIECE_MAX = 500  # operations between two cuts
 STEPS_MAX = 1_000_000  # for one znode
-STEPS_TOTAL_MAX = 10_000_000
+STEPS_TOTAL_MAX = 5_000_000
 SHOWN_MAX = 12
 
 # The version and the data; None: there is no such znode.
@@ -145,27 +145,35 @@ class Search:
             limit_ns = first_answer(piece, done, first)
             if first > furthest:
                 furthest, self.stuck = first, [each for each in piece[first:] if each.asked_ns <= limit_ns]
-            following = []
-            for at in range(first, len(piece)):
-                operation = piece[at]
-                if operation.asked_ns > limit_ns:
-                    break
-                if not done >> at & 1:
-                    is_right, after = operation.takes(state)
-                    if is_right:
-                        following.append((done | 1 << at, used, after))
-            for at, operation in enumerate(self._unknown):
-                if operation.asked_ns > limit_ns:
-                    break
-                if not used >> at & 1:
-                    is_right, after = operation.takes(state)
-                    if is_right:
-                        following.append((done, used | 1 << at, after))
-            for configuration in following:
+            for configuration in self._following(piece, (done, used, state), first, limit_ns):
                 if configuration not in seen:
                     seen.add(configuration)
                     stack.append(configuration)
         return ends
+
+    def _following(
+        self, piece: list[Operation], configuration: tuple[int, int, State], first: int, limit_ns: int
+    ) -> list[tuple[int, int, State]]:
+        """What one more operation leads to.  One that changes nothing and can be next is next: nothing is lost by that."""
+        done, used, state = configuration
+        following: list[tuple[int, int, State]] = []
+        for at in range(first, len(piece)):
+            if piece[at].asked_ns > limit_ns:
+                break
+            if not done >> at & 1:
+                is_right, after = piece[at].takes(state)
+                if is_right and after == state:
+                    return [(done | 1 << at, used, state)]
+                if is_right:
+                    following.append((done | 1 << at, used, after))
+        for at, operation in enumerate(self._unknown):
+            if operation.asked_ns > limit_ns:
+                break
+            if not used >> at & 1:
+                is_right, after = operation.takes(state)
+                if is_right:
+                    following.append((done, used | 1 << at, after))
+        return following
 
 
 def first_answer(piece: list[Operation], done: int, first: int) -> int:
