@@ -133,6 +133,9 @@ class Node:
         self.data_dir = home / "data"
         self.log_path = home / "log"
         self.process: subprocess.Popen[bytes] | None = None
+        # What stands before the command, and what its environment has besides ours.
+        self.prefix: list[str] = []
+        self.environment: dict[str, str] = {}
         self.command = [*node_command(), "--id", str(number), *(["--peers", peers] if peers else [])]
         self.command += ["--zk", f"{zk[0]}:{zk[1]}", "--native", f"{native[0]}:{native[1]}"]
         self.command += ["--data-dir", str(self.data_dir), *options]
@@ -156,8 +159,12 @@ class Node:
         """Starts it; does not wait."""
         assert not self.is_running, f"node {self.number} runs already"
         self.home.mkdir(parents=True, exist_ok=True)
+        command = [*self.prefix, *self.command]
+        environment = os.environ | self.environment
         with self.log_path.open("ab") as log:
-            self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environment
+            )
 
     def pids(self) -> list[int]:
         """Its live processes, the supervisor first while there is one."""
