@@ -32,7 +32,9 @@ class Pair:
     def start(self, node_id: int, incarnation: int, uid: int = 0, history: int = 0) -> Links:
         listener = listen(self.peers[node_id], "--peers")
         listener_fd = listener.detach()  # libzmq closes it
-        return Links(self.context, node_id, self.peers, listener_fd, incarnation, uid=uid or node_id, history=history)
+        links = Links(self.context, node_id, self.peers, listener_fd, incarnation, uid=uid or node_id)
+        links.history = history
+        return links
 
     def close(self) -> None:
         self.one.close()

@@ -64,12 +64,11 @@ class Links:
         incarnation: int,
         *,
         uid: int,
-        history: int,
     ) -> None:
         self._node_id = node_id
         self._uid = uid
-        # This node's; set by the engine when it becomes known.
-        self.history = history
+        # This node's; set when it becomes known.
+        self.history = 0
         self._incarnation = incarnation
         self._sequence = dict.fromkeys(peers, 0)
         self._inbound = {peer: _Inbound() for peer in peers}

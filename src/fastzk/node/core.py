@@ -1,0 +1,379 @@
+"""All that an engine decides: the one place of a node where writes are ordered, logged and applied (Z7).  Without a socket,
+a clock or a thread of its own; engine.py runs it in a process, testing/world runs it in simulated time.
+
+A turn: wake() with the time, hear_...() for all that has arrived, finish() decides and sends what came of it.
+
+Life of a batch here:
+    workers' WRITES -> pending -> [leader: sealed into a block -> Peer.propose | follower: FORWARD to the leader | none: dropped]
+    Peer.ready(): hard state to disk -> ranges to the log thread -> messages to other nodes -> committed ranges to the machine
+    Machine.apply(block) -> items -> COMMIT to each worker
+
+Rules:
+  * Nothing leaves before what it promises is on disk (Z2): the vote is saved before messages are sent; the consensus itself
+    acknowledges only what the log thread has reported synced.
+  * Writes may be dropped at any point before they are in a block.  Their workers keep them, and send all that are unanswered
+    again when a new round begins: with a new leader, or when something was lost on the way.  A repeat is harmless (Z10).
+  * A failed write or sync of the log ends the process: it is never tried again, and nothing is acknowledged after it.
+  * Python runs here per turn and per batch; entries are looked at by compiled code only."""
+
+from __future__ import annotations
+
+import logging
+
+from fastzk import limits
+from fastzk._core.apply import Machine
+from fastzk._core.arena import Arena
+from fastzk._core.blocks import block_checksum, count_entries, make_entry, seal
+from fastzk._core.tree import format_tree
+from fastzk.config import NodeConfig
+from fastzk.node.dynamic import client_address
+from fastzk.node.leases import Leases
+from fastzk.node.pending import Pending
+from fastzk.node.ports import World
+from fastzk.node.upkeep import Upkeep
+from fastzk.node.workers import FOLLOWER, LEADER, LOOKING, READ, STANDALONE, TOUCH, WRITES, NodeStatus
+from fastzk.raft.messages import Append, ProtocolError, Range
+from fastzk.raft.peer import Busy, EpochFull, NotLeader, Peer, Role
+from fastzk.state.standing import Standing
+from fastzk.storage.history import HistoryFile
+from fastzk.storage.log import LogWriter, SegmentLog
+from fastzk.storage.vote import VoteFile
+from fastzk.wire.ensemble import EnsembleMessage, Forward, Present, Resend, Touch
+
+OP_EPOCH = 0
+OP_CLOSE_SESSION = -11
+
+logger = logging.getLogger("fastzk.engine")
+
+
+class NodeCore:
+    """One node's decisions.  Raises LogDamaged, VoteDamaged or IdentityError when what is stored cannot be gone on from."""
+
+    def __init__(self, config: NodeConfig, arena: Arena, world: World, now_ms: int) -> None:
+        self._config = config
+        self._world = world
+        directory = str(config.data_dir)
+        self.log = SegmentLog.open(world.disk, f"{directory}/log")
+        self._vote = VoteFile(world.disk, directory)
+        self._history_file = HistoryFile(world.disk, directory)
+        # Checksum of the first block, once that is committed: nodes of another history are not listened to.
+        self.history = self._history_file.load()
+        self.writer = LogWriter(self.log, appender=world.make_appender(self.log))
+        format_tree(arena)
+        self.machine = Machine(arena, config.node_id)
+        epoch, vote = self._vote.load()
+        self.peer = Peer(
+            config.node_id,
+            config.voters,
+            log=self.log,
+            epoch=epoch,
+            vote=vote or None,
+            election_ticks=limits.ELECTION_TICKS,
+            heartbeat_ticks=limits.HEARTBEAT_TICKS,
+            random=world.random,
+        )
+        self._upkeep = Upkeep(config, self.machine, arena)
+        # On a follower they leave at the end of the turn.
+        self._pending = Pending()
+        # Which of the consensus's cuts of the log the log thread knows of; goes back with each report.
+        self._generation = 0
+        # The leader's stamp; never falls.
+        self._time_ms = self.log.last_time_ms
+        # The round that holds; writes of older rounds are dropped, since their workers send them again in this one.
+        self._round = 1
+        self._is_round_due = False
+        self._told: tuple[NodeStatus, int] | None = None
+        self._told_zxid = 0
+        self.leases = Leases(config.tick_time_ms, now_ms)
+        self._ticks = 0
+        # Committed ranges wait to be applied: the next turn is to begin at once.
+        self.is_left_over = False
+        self._now_ms = now_ms
+        self._wall_ms = 0
+        self._standing = Standing(config.leaderless_ms_max, now_ms)
+        self._has_said_alone = False
+        self.next_tick_ms = now_ms + limits.TICK_MS
+
+    @property
+    def is_leader(self) -> bool:
+        return self.peer.role is Role.LEADER
+
+    @property
+    def status(self) -> NodeStatus | None:
+        """What workers were told last."""
+        return self._told[0] if self._told else None
+
+    # --- what comes in
+
+    def wake(self, now_ms: int, wall_ms: int) -> bool:
+        """A turn begins at this monotonic time, and at this time of the wall clock.  True when a tick has passed.
+
+        Raises LogFailed when the disk refuses: the process must end."""
+        self.is_left_over = False
+        self.leases.advance(now_ms)
+        self._now_ms, self._wall_ms = now_ms, wall_ms
+        has_ticked = now_ms >= self.next_tick_ms
+        if has_ticked:
+            # After a stretch in which it did not run (stopped, starved) a node must first hear what has arrived meanwhile,
+            # rather than believe that nobody spoke: it ticks once, not once for each tick it missed.
+            self.next_tick_ms = max(self.next_tick_ms + limits.TICK_MS, now_ms + limits.TICK_MS // 2)
+            self._tick()
+        done = self.writer.take_done()
+        if done is not None:
+            self.peer.synced(done.last_index, done.epoch, self._generation)
+        return has_ticked
+
+    def _tick(self) -> None:
+        self.peer.tick()
+        self._ticks += 1
+        if self._ticks % limits.PRESENT_TICKS == 0:
+            self._world.nodes.send_all(Present(str(client_address(self._config) or "")))
+        if self._is_round_due and self.peer.leader_id:
+            self._begin_round()
+        if self.is_leader and self.leases.is_kept_in(self.peer.epoch):
+            self._keep_up()
+
+    def _keep_up(self) -> None:
+        """What a leader proposes by itself."""
+        due = self.leases.due()
+        if due:
+            logger.info("%d session(s) expire, the first of them %#x", len(due), due[0][0])
+        for session_id, attach_zxid in due:
+            self._add(make_entry(OP_CLOSE_SESSION, b"", session_id=session_id, attach_zxid=attach_zxid), 1)
+        wall_ms = max(self._time_ms, self._wall_ms)
+        is_idle = not self._pending
+        for entry in self._upkeep.due(self.peer.epoch, self._now_ms, wall_ms, self.peer.last_index, is_idle=is_idle):
+            self._add(entry, 1)
+
+    def hear_node(self, sender: int, message: EnsembleMessage) -> None:
+        """Another node said something.  Raises ProtocolError, and changes nothing, if no correct node says it."""
+        match message:
+            case Forward():
+                if self.is_leader:
+                    self._add(message.entries, message.count)
+            case Touch():
+                self._touch(message.session_ids)
+            case Resend():
+                self._is_round_due = True
+            case Present():
+                self._upkeep.hear_client_address(sender, message.client_address)
+            case _:
+                self.peer.step(message)
+                if isinstance(message, Append):
+                    self._standing.hear_committed(message.committed_index)
+
+    def node_lost(self, node_id: int) -> None:
+        """Another node has closed its link."""
+        if node_id == self.peer.leader_id:
+            self._is_round_due = True
+        self.peer.peer_lost(node_id)
+
+    def node_skipped(self, node_id: int) -> None:
+        """Something that another node sent has not arrived."""
+        if self.is_leader:
+            self._world.nodes.send(node_id, Resend())
+
+    def hear_worker(self, kind: int, number: int, count: int, round_: int, payload: bytes) -> None:
+        """A worker said something."""
+        if kind == WRITES:
+            assert count_entries(payload, node_id=self._config.node_id, worker=number) == count, f"worker {number} miscounts"
+            if round_ == self._round:
+                self._add(payload, count)
+        elif kind == TOUCH:
+            self._touch(payload)
+        elif kind == READ:
+            self.machine.read(payload)
+        else:
+            logger.error("worker %d sent a message of unknown kind %d", number, kind)
+
+    def workers_skipped(self) -> None:
+        """Something that a worker sent has not arrived."""
+        self._is_round_due = True
+
+    def worker_came(self, number: int) -> None:
+        """A worker is there from now on."""
+        self.machine.add_worker(number)
+        self._world.workers.welcome(number, self.machine.applied_zxid)
+        if self._told is not None:
+            self._world.workers.tell_status(number, self._told[0], self._round)
+
+    def worker_gone(self, number: int) -> None:
+        """A worker is no longer there."""
+        self.machine.remove_worker(number)
+
+    def _add(self, entries: bytes, count: int) -> None:
+        if not self._pending.add(entries, count):
+            self._is_round_due = True
+
+    def _touch(self, session_ids: bytes) -> None:
+        if self.is_leader:
+            self.leases.touch(session_ids)
+        elif self.peer.leader_id:
+            self._world.nodes.send(self.peer.leader_id, Touch(session_ids))
+
+    # --- what comes of it
+
+    def finish(self) -> None:
+        """Ends the turn.  Raises OSError when the vote cannot be saved: the process must end."""
+        self._do_ready()
+        self._tell_status()
+        self._pass_on()
+        self._do_ready()
+        self._tell_commits()
+
+    def _pass_on(self) -> None:
+        if not self._pending:
+            return
+        if self.is_leader:
+            while self._pending and self.writer.in_flight_count < limits.BLOCKS_IN_FLIGHT_MAX and self._propose():
+                self._do_ready()
+            return
+        leader_id = self.peer.leader_id
+        for count, entries in self._pending.take_all():
+            # Without a leader they are dropped: the round that the next one begins brings them back.
+            if leader_id and not self._world.nodes.send(leader_id, Forward(count, entries)):
+                self._is_round_due = True
+
+    def _propose(self) -> bool:
+        taken = self._pending.take_block()
+        try:
+            self._propose_block([entries for _, entries in taken], sum(count for count, _ in taken))
+        except Busy:
+            self._pending.put_back(taken)
+            return False
+        except (NotLeader, EpochFull):
+            self._pending.take_all()
+            return False
+        return True
+
+    def _propose_block(self, entries: list[bytes], count: int) -> None:
+        time_ms = max(self._time_ms, self._wall_ms)
+        block = seal(
+            entries,
+            count,
+            first_index=self.peer.next_index,
+            first_zxid=self.peer.next_zxid,
+            time_ms=time_ms,
+            previous=self.writer.queued_checksum,
+        )
+        self.peer.propose(count, block)
+        self._time_ms = time_ms
+        self._world.tells.proposed(len(block))
+
+    def _do_ready(self) -> None:
+        while (ready := self.peer.ready()) is not None:
+            if ready.hard_state is not None:
+                epoch, vote = ready.hard_state
+                self._vote.save(epoch, vote or 0)
+            if ready.truncate_after is not None:
+                logger.info("log is cut after entry %d: a newer leader has another history", ready.truncate_after)
+                self.writer.truncate_after(ready.truncate_after)
+            self._generation = ready.generation
+            self.writer.append(ready.append)
+            for node_id, message in ready.messages:
+                self._world.nodes.send(node_id, message)
+            for batch in ready.committed:
+                self._apply(batch)
+                self.peer.applied(batch.last_index)
+            if ready.is_new_leader:
+                self._begin_epoch()
+            if ready.is_more_committed:
+                # A long log after a restart: between its pieces the other nodes must be heard and answered.
+                self.is_left_over = True
+                break
+        if not self.is_leader:
+            self.leases.end()
+
+    def _begin_epoch(self) -> None:
+        logger.info("node %d leads epoch %#x", self._config.node_id, self.peer.epoch)
+        self._pending.take_all()
+        # Random, so that no block of one history is ever equal to one of another.
+        self._propose_block([make_entry(OP_EPOCH, self._world.random.randbytes(16))], 1)
+        self._world.tells.began_to_lead(self._now_ms)
+
+    def _apply(self, batch: Range) -> None:
+        if not self.history:
+            self._learn_history(batch)
+        self.machine.apply(batch.payload)
+        self._time_ms = max(self._time_ms, self.machine.applied_time_ms)
+        changes = self.machine.take_session_changes()
+        if self.is_leader:
+            self.leases.applied(self.peer.epoch, changes, batch.epoch, self.machine)
+
+    def _learn_history(self, batch: Range) -> None:
+        assert batch.first_index == 1, f"the history is not known, and entry {batch.first_index} is to be applied"
+        self.history = block_checksum(batch.payload)
+        self._history_file.save(self.history)
+        self._world.nodes.set_history(self.history)
+
+    # --- what workers are told
+
+    def _tell_status(self) -> None:
+        peer = self.peer
+        leader_id = peer.leader_id or 0
+        standing = self._standing
+        standing.update(
+            self._now_ms,
+            has_leader=leader_id != 0,
+            applied_index=self.machine.applied_index,
+            is_epoch_applied=self.machine.applied_zxid >> 32 == peer.epoch,
+        )
+        if standing.is_alone != self._has_said_alone:
+            self._say_alone(leader_id)
+        if not self._config.peers:
+            role = STANDALONE
+        elif peer.role is Role.LEADER:
+            role = LEADER
+        else:
+            role = FOLLOWER if leader_id else LOOKING
+        # What it has applied is old, and was the ensemble's once: good enough for who asks for no more than that.
+        is_read_only = self._config.has_read_only_mode and standing.is_alone and self.machine.applied_index > 0
+        status = NodeStatus(peer.epoch, leader_id, role, standing.is_serving, is_read_only)
+        if self._told is not None:
+            old = self._told[0]
+            if status == old and self._told[1] == self._round:
+                return
+            if leader_id and (leader_id, peer.epoch) != (old.leader_id, old.epoch):
+                self._begin_round()
+            if status.is_serving != old.is_serving:
+                logger.info("node %d %s clients", self._config.node_id, "serves" if status.is_serving else "no longer serves")
+        self._told = (status, self._round)
+        for number in self._world.workers.numbers:
+            self._world.workers.tell_status(number, status, self._round)
+
+    def _say_alone(self, leader_id: int) -> None:
+        """Tells people why a node does not serve, and when it can again."""
+        self._has_said_alone = self._standing.is_alone
+        voters = self._config.voters
+        if not self._standing.is_alone:
+            logger.info("node %d has a leader: node %d", self._config.node_id, leader_id)
+        elif self._standing.is_stuck:
+            logger.warning(
+                "node %d does not get what is committed (applied %d of %d): do the other nodes listen to it?",
+                self._config.node_id,
+                self.machine.applied_index,
+                self._standing.heard_committed_index,
+            )
+        else:
+            logger.warning(
+                "node %d waits for a leader: %d of nodes %s must run and reach each other",
+                self._config.node_id,
+                len(voters) // 2 + 1,
+                ", ".join(map(str, voters)),
+            )
+
+    def _begin_round(self) -> None:
+        self._round += 1
+        logger.debug("round %d: unanswered writes are sent again", self._round)
+        self._is_round_due = False
+
+    def _tell_commits(self) -> None:
+        zxid = self.machine.applied_zxid
+        for number in self._world.workers.numbers:
+            items = self.machine.take_items(number)
+            if items or zxid != self._told_zxid:
+                self._world.workers.commit(number, items, zxid)
+        self._told_zxid = zxid
+
+
+__all__ = ["NodeCore", "ProtocolError"]
