@@ -243,11 +243,17 @@ class Ensemble:
         # Pinned alike, all engines would share one core.
         options = ["--cpus", "any", *options] if size > 1 else options
         self.home = Path(tempfile.mkdtemp(prefix="ensemble-", dir=directory)).resolve()
-        ports = free_ports(3 * size)
-        addresses = [(LOOPBACK, port) for port in ports]
+        addresses = self._addresses(size)
         self.peers = addresses[2 * size :]
         listed = ",".join(f"{n}={host}:{port}" for n, (host, port) in enumerate(self.peers, 1)) if size > 1 else ""
-        self.nodes = [Node(n + 1, addresses[n], addresses[size + n], listed, self.home / str(n + 1), options) for n in range(size)]
+        self.nodes = [self._make_node(n + 1, addresses[n], addresses[size + n], listed, options) for n in range(size)]
+
+    def _addresses(self, size: int) -> list[Address]:
+        """Where the nodes listen: all for ZooKeeper's protocol, then all for the native one, then all for each other."""
+        return [(LOOPBACK, port) for port in free_ports(3 * size)]
+
+    def _make_node(self, number: int, zk: Address, native: Address, peers: str, options: Sequence[str]) -> Node:
+        return Node(number, zk, native, peers, self.home / str(number), options)
 
     def __enter__(self) -> Self:
         try:
