@@ -57,7 +57,7 @@ typedef struct {
 } record_t;
 
 static control_t nothing, *control = &nothing;
-static char data[PATH_MAX], journal[PATH_MAX], journal_path[PATH_MAX], parent_path[PATH_MAX];
+static char data[PATH_MAX], above[PATH_MAX], journal[PATH_MAX], journal_path[PATH_MAX], parent_path[PATH_MAX];
 static size_t data_size;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int journal_fd = -1;
@@ -90,6 +90,7 @@ static uint64_t now_ns(void) {
 /* ---- which files */
 
 static int is_watched_path(const char *path) {
+    if (!strcmp(path, above)) return 1; /* whose sync makes the name of the data directory last */
     if (!data_size || strncmp(path, data, data_size) || (path[data_size] && path[data_size] != '/')) return 0;
     const char *rest = path + data_size;
     return strcmp(rest, "/lock") && strcmp(rest, "/run") && strncmp(rest, "/run/", 5);
@@ -466,5 +467,7 @@ __attribute__((constructor)) static void begin(void) {
     if (control == MAP_FAILED) die("FASTZK_LOSSY_CONTROL");
     k_close(fd);
     pthread_atfork(before_fork, in_parent, in_child);
+    strcpy(above, data);
+    *strrchr(above, '/') = 0;
     data_size = strlen(data);
 }

@@ -140,18 +140,18 @@ def read_journal(data: bytes) -> Iterator[Change]:
 
 def unsynced(changes: list[Change]) -> list[Change]:
     """The changes that no sync made last, in order."""
-    synced: dict[int, int] = {}
-    failed: dict[int, int] = {}
-    found: list[Change] = []
-    for change in reversed(changes):
+    waiting: list[Change] = []
+    doomed: list[Change] = []
+    for change in changes:
         if change.kind == _SYNC:
-            synced.setdefault(change.inode, change.time_ns)
+            waiting = [each for each in waiting if each.inode != change.inode or each.time_ns > change.time_ns]
         elif change.kind == _FAILED:
-            # What it was to sync is lost, whatever was synced later.
-            failed[change.inode] = change.time_ns
-        elif change.time_ns > synced.get(change.inode, -1) or change.time_ns <= failed.get(change.inode, -1):
-            found.append(change)
-    return found[::-1]
+            # What it was to sync is lost, whatever is synced later.
+            doomed += [each for each in waiting if each.inode == change.inode]
+            waiting = [each for each in waiting if each.inode != change.inode]
+        else:
+            waiting.append(change)
+    return sorted(doomed + waiting, key=lambda change: change.time_ns)
 
 
 class LossyDisk:
