@@ -97,6 +97,8 @@ class SlowDisk(Fault):
 class Damage(Fault):
     """A node is killed, its files are changed, and it is started again."""
 
+    is_alone = True
+
     def begin(self) -> None:
         self.site.start_all()
         self.site.wait_all_serving()  # no other node may be without what it promised

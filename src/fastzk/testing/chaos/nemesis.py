@@ -30,8 +30,8 @@ class Fault:
 
     name: ClassVar[str]
     needs_network: ClassVar[bool] = False
-    # The nodes that it takes away at once are a majority: nothing is written meanwhile.
-    takes_quorum: ClassVar[bool] = False
+    # It goes on only while the ensemble works: nothing else is done meanwhile.
+    is_alone: ClassVar[bool] = False
 
     def __init__(self, run: Run, random: Random) -> None:
         self.run = run
@@ -91,7 +91,6 @@ class KillAll(Fault):
     """kill -9 of every node at once."""
 
     name = "kill-all"
-    takes_quorum = True
 
     def begin(self) -> None:
         self.kill(*self.site.running())
@@ -178,6 +177,7 @@ class Restart(Fault):
     """SIGTERM to one node after the other, each started again: as for an upgrade."""
 
     name = "rolling-restart"
+    is_alone = True
 
     def begin(self) -> None:
         self.run.fault(self.name)
@@ -297,7 +297,6 @@ class Split(Cut):
     """Everybody alone."""
 
     name = "split"
-    takes_quorum = True
 
     def pairs(self) -> Iterable[Pair]:
         return list(itertools.permutations([node.number for node in self.site.nodes], 2))

@@ -55,11 +55,11 @@ def _phase(run: Run, table: list[type[Fault]], deck: list[type[Fault]], random: 
             if not deck:
                 deck += random.sample(table, len(table))
             kind = deck.pop()
-            if kind in DAMAGE_FAULTS and faults:
+            if kind.is_alone and faults:
                 deck.insert(0, kind)
                 continue
             faults.append(kind(run, random))
-            if kind in DAMAGE_FAULTS:
+            if kind.is_alone:
                 break
         names.append("+".join(fault.name for fault in faults))
         begun: list[Fault] = []
