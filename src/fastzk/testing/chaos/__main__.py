@@ -6,7 +6,7 @@ import logging
 import sys
 from pathlib import Path
 
-from fastzk.testing.chaos.cycles import parse_cycles, run_cycles
+from fastzk.testing.chaos.cycles import parse_cycles, run_cycles, run_lie
 from fastzk.testing.chaos.lossy import ShimUnavailable, shim_path
 from fastzk.testing.chaos.namespaces import Network, NoNamespaces, enter_own_network
 from fastzk.testing.chaos.phases import run_phases
@@ -31,7 +31,7 @@ def main() -> int:
     say(f"seed {options.seed}, below {options.directory} ({file_system_of(options.directory)})")
     with contextlib.ExitStack() as stack:
         network = None
-        if not cycles and not options.loopback:
+        if not cycles and not options.loopback and not options.lying:
             try:
                 enter_own_network()
                 network = stack.enter_context(Network(NODES))
@@ -40,7 +40,9 @@ def main() -> int:
         title = f"cycles {options.cycles}" if cycles else f"chaos for {options.minutes:g} minutes"
         run = stack.enter_context(Run(options.directory, options.seed, title, [], network=network, rate=options.rate, nodes=NODES))
         try:
-            if cycles:
+            if options.lying:
+                run_lie(run)
+            elif cycles:
                 run_cycles(run, cycles)
             else:
                 run_phases(run, options.minutes * 60, set(options.only.split(",")) - {""})
@@ -75,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     option("--minutes", type=float, default=10.0, help="how long (default %(default)s)")
     option("--seed", type=int, default=1, help="of faults and workload (default %(default)s)")
     option("--cycles", default="", metavar="KIND=N,...", help="kill -9 so often instead, as fast as it goes: kill, leader, all, lossy")
+    option("--lying", action="store_true", help="plant a defect instead: disks that lie about a sync; the judges must find it")
     option("--only", default="", metavar="FAULT,...", help="only these faults")
     option("--rate", type=float, default=300.0, help="requests per second, of all clients together (default %(default)s)")
     option("--loopback", action="store_true", help="all nodes on loopback: no faults of the network")

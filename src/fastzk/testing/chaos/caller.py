@@ -37,6 +37,8 @@ class Caller(threading.Thread):
         self.chooser = Chooser(Random(random.random()), name)
         self.window = window
         self.session_s = session_s
+        # Without a connection for so long, it begins as if it were new.
+        self.alone_s_max = 2 * session_s
         self.tally = Tally()
         self.failure: BaseException | None = None
         self._step_s = 1 / rate

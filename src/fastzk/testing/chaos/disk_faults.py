@@ -42,7 +42,13 @@ class DiskError(Fault):
         """Tells the disk which of the next ones fails."""
         raise NotImplementedError
 
-    def end(self) -> None:
+    def heal(self) -> None:
+        # What has not failed by now need not fail any more.
+        control = self.node.disk.control
+        control.set("sync_countdown", 0)
+        control.set("write_countdown", 0)
+
+    def check(self) -> None:
         control, node, process = self.node.disk.control, self.node, self._process
         # Whatever else was done to it meanwhile: it may have had nothing to write, or have ended before.
         if control.get("failures") > self._failures and process is not None:
@@ -50,8 +56,6 @@ class DiskError(Fault):
             assert process.returncode != 0, f"node {node.number} ended as if all were well when its disk failed"
             told = node.log_path.read_bytes()[self._told :].decode(errors="replace")
             assert "fastzk-node: " in told, f"node {node.number} did not say why it ended:\n{told}"
-        control.heal()
-        super().end()
 
 
 class SyncError(DiskError):
@@ -85,10 +89,9 @@ class SlowDisk(Fault):
         for node in nodes:
             node.disk.control.set("sync_delay_us", delay_us)
 
-    def end(self) -> None:
+    def heal(self) -> None:
         for node in self.site.nodes:
             node.disk.control.set("sync_delay_us", 0)
-        super().end()
 
 
 # ---- damage
@@ -109,8 +112,7 @@ class Damage(Fault):
         self.run.fault(self.name, target=node.name, **said)
         node.start()
 
-    def end(self) -> None:
-        super().end()
+    def check(self) -> None:
         self.site.wait_all_serving()
 
 

@@ -23,7 +23,6 @@ from fastzk.testing.history import Recording, Tap
 from fastzk.wire import frames, records
 
 Address = tuple[str, int]
-ANSWER_S_MAX = 120.0
 SESSION_S = 40.0  # mean time between ends of the session
 _CONNECTED = (Phase.GREETING, Phase.OPEN)
 
@@ -99,7 +98,10 @@ class NativeCaller(Caller):
         super().__init__(name, recording, random, rate, window, session_s)
         hosts = [f"{host}:{port}" for host, port in nodes]
         names = {each: f"node-{number}" for number, each in enumerate(hosts, 1)}
-        self._client = TappedClient(",".join(hosts), session_s, Random(random.random()), Tap(recording, name), names)
+        self._tap = Tap(recording, name)
+        self._make_client = lambda: TappedClient(",".join(hosts), session_s, Random(self.random.random()), self._tap, names)
+        self._client = self._make_client()
+        self._served_s = time.monotonic()
         self._pending: deque[tuple[Any, AsyncResult[Any]]] = deque()
         self._answered = threading.Semaphore(0)
         self._close_s = 0.0
@@ -107,6 +109,14 @@ class NativeCaller(Caller):
 
     def turn(self) -> None:
         now_s = time.monotonic()
+        if self._client.connected:
+            self._served_s = now_s
+        elif now_s - self._served_s > self.alone_s_max:
+            # Nobody takes this session any more: an application would be started again.
+            self._served_s = now_s
+            self._client.stop()
+            self._client = self._make_client()
+            self._client.start_async()
         if now_s > self._close_s and not self._pending and not self._is_paused.is_set():
             self._client.stop()
             self._client.start_async()

@@ -1,18 +1,20 @@
-"""What is done to the nodes: each fault a small class that begins, and ends again.
+"""What is done to the nodes: each fault a small class that begins, and is healed again.
 
-    fault = Kill(run, Random(seed)); fault.begin(); ...; fault.end()
+    faults = [KillLeader(run, random), Mute(run, random)]
+    for fault in faults: fault.begin()
+    ...
+    heal(run, faults)
 
-Rules: begin() notes the fault before it injects it.  end() takes it back: afterwards every node runs, or is starting, undisturbed.
-What a fault must lead to (a node that ends, and says why) is looked at in end().  A fault that this machine does not allow is not in
-faults_here(), and missing_here() says why.
+Rules: begin() notes the fault before it injects it; heal() takes it back.  check() looks, when all faults of the time are healed, at what
+it must have led to (a node that has ended, and said why).  Nodes that have ended are started again after all that.
 
-How it works: DISK_FAULTS are in disk_faults.py.  A phase draws from the whole table, so that each comes as often as the others."""
+How it works: those of the disk are in disk_faults.py.  A phase draws from all, so that each comes as often as the others."""
 
 import contextlib
 import itertools
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from random import Random
 from typing import ClassVar
 
@@ -42,10 +44,11 @@ class Fault:
         """Injects it."""
         raise NotImplementedError
 
-    def end(self) -> None:
+    def heal(self) -> None:
         """Takes it back."""
-        self.site.start_all()
-        self.run.healed(self.name)
+
+    def check(self) -> None:
+        """Raises AssertionError or TimeoutError when it has not led to what it must."""
 
     def any_node(self) -> ChaosNode:
         """A node that runs."""
@@ -120,9 +123,8 @@ class KillEngine(Fault):
         with contextlib.suppress(StopIteration, ProcessLookupError):
             self.node.kill_engine()
 
-    def end(self) -> None:
+    def check(self) -> None:
         assert self.node.wait_end() != 0, f"node {self.node.number} ended as if all were well when its engine was killed"
-        super().end()
 
 
 class Pause(Fault):
@@ -141,9 +143,8 @@ class Pause(Fault):
         node = self.any_node()
         return node, node.pids()
 
-    def end(self) -> None:
+    def heal(self) -> None:
         self._signal(signal.SIGCONT)
-        super().end()
 
     def _signal(self, number: signal.Signals) -> None:
         for pid in self.pids:
@@ -199,10 +200,9 @@ class Clock(Fault):
         for node in nodes:
             node.disk.control.set("clock_offset_ns", hours * HOUR_NS)
 
-    def end(self) -> None:
+    def heal(self) -> None:
         for node in self.site.nodes:
             node.disk.control.set("clock_offset_ns", 0)
-        super().end()
 
 
 # ---- the network
@@ -228,10 +228,9 @@ class Cut(Fault):
         """The other nodes' numbers."""
         return [node.number for node in self.site.nodes if node.number != number]
 
-    def end(self) -> None:
+    def heal(self) -> None:
         assert self.site.network is not None
         self.site.network.heal()
-        super().end()
 
 
 class Isolate(Cut):
@@ -306,3 +305,14 @@ FAULTS: list[type[Fault]] = [
     *(KillNode, KillLeader, KillAll, KillWorker, KillEngine, Pause, PauseEngine, PauseLeader, Restart, Clock),
     *(Isolate, IsolateLeader, Deaf, Mute, Bridge, Ring, Split),
 ]
+
+
+def heal(run: Run, faults: Sequence[Fault]) -> None:
+    """Takes all of them back, looks at what they led to, and starts what has ended."""
+    for fault in faults:
+        fault.heal()
+    for fault in faults:
+        fault.check()
+    run.site.start_all()
+    for fault in faults:
+        run.healed(fault.name)

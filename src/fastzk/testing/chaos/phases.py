@@ -7,7 +7,7 @@ import time
 from random import Random
 
 from fastzk.testing.chaos.disk_faults import DAMAGE_FAULTS, DISK_FAULTS, can_be_damaged
-from fastzk.testing.chaos.nemesis import FAULTS, Fault
+from fastzk.testing.chaos.nemesis import FAULTS, Fault, heal
 from fastzk.testing.chaos.run import Run, say
 from fastzk.testing.ensemble import wait_for
 
@@ -69,9 +69,11 @@ def _phase(run: Run, table: list[type[Fault]], deck: list[type[Fault]], random: 
                 fault.begin()
                 _let_pass(run, random.uniform(0.0, 1.0))
             _let_pass(run, random.uniform(*FAULT_S) if random.random() < 0.5 else random.uniform(FAULT_S[0], 2.0))
-        finally:
-            for fault in reversed(begun):
-                fault.end()
+        except KeyboardInterrupt:
+            for fault in begun:
+                fault.heal()
+            raise
+        heal(run, begun)
         _await_writes(run)
         _let_pass(run, random.uniform(*PAUSE_S))
     return names

@@ -29,6 +29,8 @@ class ChaosNode(Node):
         self.disk = LossyDisk(self.data_dir, home / "lossy")
         self.environment = dict(self.disk.environment)
         self.random = Random(number)
+        # Half of the kills lose a part of what is not synced; False: every kill loses all of it.
+        self.may_lose_parts = True
         # What kills have taken back so far, over all its lives.
         self.lost = Lost()
         self.kills = 0
@@ -53,8 +55,8 @@ class ChaosNode(Node):
         if self.process.poll() == 0:
             self.disk.forget()
             return
-        # Mostly all that is not synced, as a log-structured disk would; else any part of it.
-        lost = self.disk.lose(self.random if self.random.random() < 0.5 else None)
+        loses_part = self.may_lose_parts and self.random.random() < 0.5
+        lost = self.disk.lose(self.random if loses_part else None)
         self.lost = Lost(self.lost.writes + lost.writes, self.lost.names + lost.names, self.lost.bytes + lost.bytes)
         self.kills += 1
 

@@ -2,7 +2,8 @@
 
 Rules: the wire is ZooKeeper's own: no result is remembered, so a write whose answer is lost is never sent again.  xids count on
 over connections.  After a loss it goes to any node, with its session, and arms its watches again, as ZooKeeper's clients do.
-Now and then it changes the node of its own will, and ends its session in good order and makes a new one.
+Now and then it changes the node of its own will, and ends its session in good order and makes a new one.  When no node takes it
+for longer than its session can live it begins as if it were new, as an application does that is started again.
 
 How it works: one thread; requests leave one by one, up to a window; each turn sends what is due and reads what is there."""
 
@@ -47,6 +48,7 @@ class TcpCaller(Caller):
         self._armed: dict[tuple[int, str], None] = {}
         self._heard_s = self._sent_s = 0.0
         self._hop_s = self._close_s = 0.0
+        self._served_s = time.monotonic()
         self._is_asked_last = False
 
     def turn(self) -> None:
@@ -70,6 +72,10 @@ class TcpCaller(Caller):
 
     def _connect(self) -> None:
         number = self.random.randrange(len(self._nodes))
+        if time.monotonic() - self._served_s > self.alone_s_max:
+            self._served_s = time.monotonic()
+            self._forget_session()
+            self._last_zxid = 0
         try:
             stream = socket.create_connection(self._nodes[number], CONNECT_S_MAX)
         except OSError:
@@ -95,14 +101,14 @@ class TcpCaller(Caller):
             self._is_ending.wait(RETRY_S)
             return
         now_s = time.monotonic()
+        self._served_s = now_s
         self._hop_s = now_s + self.random.expovariate(1 / HOP_S)
         self._rearm()
 
     def _on_response(self, record: bytes) -> None:
         response = records.ConnectResponse.decode(record)
         if response.timeout_ms <= 0:
-            self._session_id, self._password = 0, bytes(PASSWORD_SIZE)
-            self._armed.clear()
+            self._forget_session()
             self._lose("expired")
             return
         if response.session_id != self._session_id:
@@ -110,6 +116,10 @@ class TcpCaller(Caller):
             self._close_s = time.monotonic() + self.random.expovariate(1 / SESSION_S)
             self._armed.clear()
         self._session_id, self._password = response.session_id, response.password or b""
+
+    def _forget_session(self) -> None:
+        self._session_id, self._password = 0, bytes(PASSWORD_SIZE)
+        self._armed.clear()
 
     def _rearm(self) -> None:
         """SetWatches, as ZooKeeper's clients send it."""
@@ -127,6 +137,8 @@ class TcpCaller(Caller):
         """The connection is over."""
         if self._socket is None:
             return
+        if self._tap.connection is not None and self._tap.connection.open_ns is not None:
+            self._served_s = time.monotonic()
         with contextlib.suppress(OSError):
             self._socket.close()
         self._socket = None
@@ -227,7 +239,7 @@ class TcpCaller(Caller):
     def _on_reply(self, request: Any, err: int, record: bytes) -> None:
         op = request.op
         if op == OpCode.CLOSE_SESSION:
-            self._session_id, self._password = 0, bytes(PASSWORD_SIZE)
+            self._forget_session()
             self._lose("closed")
             return
         if op not in _READS and err == 0:
