@@ -79,22 +79,22 @@ def cycle(run: Run, kind: str, random: Random) -> None:
 
 def run_lie(run: Run) -> None:
     """The planted defect: disks that say that a sync is done and do nothing, and then lose their power.  The judges must see it."""
-    _await_writes(run, 10 * WRITES_BETWEEN)
+    await_writes(run, 10 * WRITES_BETWEEN)
     run.fault("lying-disk")
     for node in run.site.nodes:
         # All of it, or the nodes would see by themselves that their logs are not what they were.
         node.may_lose_parts = False
         node.disk.control.set("is_lying", 1)
-    _await_writes(run, 10 * WRITES_BETWEEN)
+    await_writes(run, 10 * WRITES_BETWEEN)
     run.fault("kill-all")
     kill_at_once(run.site.nodes)
     for node in run.site.nodes:
         node.disk.control.heal()
     run.site.start_all()
-    _await_writes(run, WRITES_BETWEEN)
+    await_writes(run, WRITES_BETWEEN)
 
 
-def _await_writes(run: Run, count: int) -> None:
+def await_writes(run: Run, count: int) -> None:
     """Returns when so many more writes were acknowledged."""
     enough = run.crowd.writes + count
     wait_for(lambda: run.crowd.check() or run.crowd.writes >= enough, BACK_S_MAX, f"{count} more writes")
