@@ -40,7 +40,8 @@ class HistoryFile:
     def save(self, history: int) -> None:
         """Writes it down for good."""
         assert history != 0, "history 0 is an unknown one"
-        file = self._disk.open(self.path, create=True)
+        # A crash may have left it without its line; it is then written now.
+        file = self._disk.open(self.path, create=not self._disk.exists(self.path))
         try:
             file.write(0, f"{history:016x}\n".encode())
             file.sync()

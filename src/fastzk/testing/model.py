@@ -11,7 +11,7 @@ What the words mean is in model_rules.py, quotas are in model_quota.py."""
 
 import copy
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
 from fastzk.testing import model_quota as quota
@@ -115,6 +115,9 @@ class Znode:
             len(self.children),
             self.pzxid,
         )
+
+    def __deepcopy__(self, memo: dict[int, object]) -> "Znode":
+        return replace(self, children=set(self.children))
 
     def is_ephemeral(self) -> bool:
         return self.owner not in (0, CONTAINER_OWNER) and self.owner >> 56 != 0xFF

@@ -58,7 +58,7 @@ _KIND = {EXISTS: "data", GET_DATA: "data", GET_CHILDREN: "child", GET_CHILDREN2:
 class Connection:
     """One connection of a client to a worker; bytes take their time, in order, either way."""
 
-    __slots__ = ("client", "is_cut", "is_open", "slot", "to_client_us", "to_server_us", "worker", "world")
+    __slots__ = ("client", "is_cut", "is_open", "on_way", "slot", "to_client_us", "to_server_us", "worker", "world")
 
     def __init__(self, client: Client, worker: SimWorker) -> None:
         self.client = client
@@ -67,13 +67,16 @@ class Connection:
         self.slot = -1
         self.is_open = True
         self.is_cut = False
+        self.on_way: deque[bytes] = deque()
         self.to_client_us = self.to_server_us = 0
 
     def to_server(self, data: bytes) -> None:
         """The client sends."""
         heap = self.world.heap
         self.to_server_us = max(self.to_server_us, heap.now_us + self.world.client_delay_us())
-        heap.after(self.to_server_us - heap.now_us, self.worker.take, self, data)
+        # An arrival takes the bytes that are first in line: one that a standing node takes later overtakes none.
+        self.on_way.append(data)
+        heap.after(self.to_server_us - heap.now_us, self.worker.take, self)
 
     def to_client(self, data: bytes) -> None:
         """The server sends."""
@@ -158,8 +161,8 @@ class Client:
         self._watches_due = None
         self._own = []
         self.is_closing = False
-        # When it sent the newest request that was answered: its session is known to be alive at least so long.
-        self.alive_us = self.world.heap.now_us
+        # When it sent the newest requests that were answered: its session was alive then.
+        self.alive_us: deque[int] = deque([self.world.heap.now_us], maxlen=200)
 
     # --- where it stands
 
@@ -303,10 +306,10 @@ class Client:
 
     def _ask_write(self, path: bytes, chance: float) -> None:
         random = self._random
-        if chance < 0.30:
+        if chance < 0.25:
             version = -1 if random.random() < 0.7 else random.randrange(4)
             self.ask(SET_DATA, path, frames.set_data(path, self._data(), version))
-        elif chance < 0.50:
+        elif chance < 0.53:
             self.ask(random.choice((CREATE, CREATE2)), path, frames.create(path, self._data(), random.choice((0, 0, EPHEMERAL))))
         elif chance < 0.60:
             self.ask(DELETE, path, frames.versioned(path, -1 if random.random() < 0.8 else 1))
@@ -406,7 +409,7 @@ class Client:
         ensure(bool(self._asked), "C6", f"{what}: an answer {frame.xid} to nothing")
         asked = self._asked.popleft()
         ensure(frame.xid == asked.xid, "C6", f"{what}: answer {frame.xid} when {asked.xid} was next")
-        self.alive_us = max(self.alive_us, asked.sent_us)
+        self.alive_us.append(asked.sent_us)
         self._hear_answer(asked, frame)
         ensure(not self._replayed, "C9", f"{what}: replayed {self._replayed} before answer {frame.xid}")
 

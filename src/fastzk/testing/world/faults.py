@@ -103,7 +103,7 @@ class Nemesis:
         self._pause(self._any())
 
     def _pause(self, host: Host) -> None:
-        host.resumes_us = self._world.heap.now_us + self.outage_us()
+        host.resumes_us = max(host.resumes_us, self._world.heap.now_us + self.outage_us())
         self._say("pause", f"{host.node_id} stands still until {host.resumes_us}")
 
     def _kill_worker(self) -> None:

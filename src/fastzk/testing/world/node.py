@@ -23,7 +23,7 @@ from fastzk.storage.vote import VoteFile
 from fastzk.testing.appender import SimulatedAppender
 from fastzk.testing.disk import SimulatedDisk, Stopped
 from fastzk.testing.world.worker import SimWorker
-from fastzk.wire.ensemble import EnsembleMessage, decode, encode
+from fastzk.wire.ensemble import EnsembleMessage, WireError, decode, encode
 
 if TYPE_CHECKING:
     from fastzk.testing.world.world import Simulation
@@ -90,11 +90,11 @@ class Host:
         self._clock_us = world.clock_chance.randrange(1 << 40)
         self._wall_us = 1_700_000_000_000_000
         self._read_us = 0
-        self._worker_number = 0
         self._reset()
 
     def _reset(self) -> None:
         self.numbers: list[int] = []
+        self._worker_number = 0  # begins anew with each life, as in the supervisor
         self._history = 0
         self._incarnation = 0
         self._sequences = dict.fromkeys(self.config.peers, 0)
@@ -158,6 +158,9 @@ class Host:
             core = WatchedCore(self.config, arena, ports, self.now_ms())
         except Stopped:
             self._crashed("at an operation of its disk, while it started")
+            return
+        except OSError as error:
+            self.fail(error)
             return
         finally:
             world.events += self.disk.operations - before
@@ -270,7 +273,7 @@ class Host:
             sender, parts = messages.popleft()
             try:
                 core.hear_node(sender, decode(parts, sender))
-            except ProtocolError as error:
+            except (ProtocolError, WireError) as error:
                 world.trace.line(f"{self.node_id} refuses a message of {sender}: {error}")
                 world.count("message refused")
         for node_id in self._lost:
@@ -286,8 +289,7 @@ class Host:
 
     def _on_applied(self, batch: Range) -> None:
         assert self.core is not None
-        machine = self.core.machine
-        self.world.applied(self, batch, machine.digest, machine.sessions())
+        self.world.applied(self, batch, self.core.machine)
 
     # --- the log thread
 

@@ -85,15 +85,15 @@ class SimWorker:
         self.connections[slot] = connection
         return True
 
-    def take(self, connection: Connection, data: bytes) -> None:
+    def take(self, connection: Connection) -> None:
         """Bytes of a client arrive."""
         if self.is_over or self.connections.get(connection.slot) is not connection:
             return
         if self.host.is_still():
-            self.host.when_running(self.take, connection, data)
+            self.host.when_running(self.take, connection)
             return
         self._world.events += 1
-        self.server.take_bytes(connection.slot, data, self.host.now_ms())
+        self.server.take_bytes(connection.slot, connection.on_way.popleft(), self.host.now_ms())
         self.plan_turn()
 
     def lose(self, connection: Connection) -> None:

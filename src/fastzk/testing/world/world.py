@@ -14,10 +14,11 @@ An event is a message taken in by a node, a worker or a client, an operation of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from random import Random
 
 from fastzk import limits
+from fastzk._core.apply import Machine
 from fastzk._core.reads import answer
 from fastzk.config import Address
 from fastzk.raft.messages import Range
@@ -38,6 +39,7 @@ SAFETY_US_MAX = 120_000_000
 AGREEMENT_US = 10_000_000
 LIVENESS_US = 30_000_000
 STEP_US = 50_000
+REPORT_US = 1_500_000
 RATE_US = 1_250  # of a clock that is a fifth too fast, in thousandths
 
 
@@ -181,7 +183,8 @@ class Simulation:
         """At the end each node answers for every path what the model has (C3, C14)."""
         zxid = self.judge.last_zxid
         for host in self.hosts.values():
-            assert host.workers
+            assert host.core is not None and host.workers
+            self.judge.on_start(host.node_id, host.core.machine)
             arena = next(iter(host.workers.values())).arena
             for path in sorted(self.judge.model.znodes):
                 for op in (EXISTS, GET_DATA, GET_CHILDREN2):
@@ -189,7 +192,7 @@ class Simulation:
                     ensure(at == zxid, "C14", f"node {host.node_id} is at {at:#x} in the end, not {zxid:#x}")
                     found, expected = (err, sorted_names(op, body)), self.judge.read(op, path, zxid)
                     ensure(found == expected, "C14", f"node {host.node_id}: {path!r} is {found}, in the model {expected}")
-            count = host.core.machine.counts["znodes"] if host.core is not None else 0
+            count = host.core.machine.counts["znodes"]
             ensure(count == len(self.judge.model.znodes), "C14", f"node {host.node_id} has {count} znodes")
 
     # --- what the nodes and clients ask of the world
@@ -254,10 +257,9 @@ class Simulation:
     def starts(self, host: Host) -> None:
         """A node is up again with what its disk had."""
         assert host.core is not None
-        machine = host.core.machine
-        if machine.applied_index:
+        if host.core.machine.applied_index:
             self.count("snapshot loaded")
-            self.judge.on_loaded(host.node_id, machine.applied_index, machine.digest, machine.sessions())
+            self.judge.on_start(host.node_id, host.core.machine)
 
     def leads(self, host: Host, epoch: int) -> None:
         """A node has won an epoch, and opens it."""
@@ -267,10 +269,10 @@ class Simulation:
         ensure(first == host.node_id, "C1", f"nodes {first} and {host.node_id} both lead epoch {epoch}")
         self.nemesis.new_leader(host)
 
-    def applied(self, host: Host, batch: Range, digest: int, sessions: Sequence[tuple[int, int, int]]) -> None:
+    def applied(self, host: Host, batch: Range, machine: Machine) -> None:
         """A node has applied a block."""
-        self.trace.line(f"{host.node_id} applies {batch.first_index}..{batch.last_index} {batch.first_zxid:#x} {digest:032x}")
-        if self.judge.on_applied(host.node_id, bytes(batch.payload), digest, sessions):
+        if self.judge.on_applied(host.node_id, batch.payload, machine):
+            self.trace.line(f"{host.node_id} applies {batch.first_index}..{batch.last_index} {batch.first_zxid:#x} {machine.digest:032x}")
             self._check_durable(host, batch)
             if self.judge.expired:
                 self._check_expiries()
@@ -286,7 +288,9 @@ class Simulation:
         ensure(2 * len(holders) > len(self.hosts), "Z2", what)
 
     def _check_expiries(self) -> None:
-        """E2: a session expires only when nothing was heard of its client for its timeout, if nothing disturbed its node's word."""
+        """E2: a session expires only when nothing was heard of its client for its timeout, if nothing disturbed its node's word.
+
+        Workers say once a second whom they have heard, so what came later than that may come too late."""
         now_us = self.heap.now_us
         for session_id in self.judge.expired:
             client = self.sessions.get(session_id)
@@ -294,7 +298,7 @@ class Simulation:
                 continue
             timeout_us = client.timeout_ms * 1000
             if now_us - self.nemesis.disturbed_us > timeout_us + 2 * limits.SESSION_STEP_MS_MAX * 1000 + 2_000_000:
-                silent_us = now_us - client.alive_us
+                silent_us = now_us - max((at for at in client.alive_us if at < now_us - REPORT_US), default=0)
                 what = f"session {session_id:#x} of {timeout_us} us expires {silent_us} us after its client was last heard"
                 ensure(silent_us * RATE_US >= timeout_us * 1000, "C10", what)
                 self.count("expiry checked")
