@@ -41,6 +41,10 @@ LINK_MESSAGE_BYTES_MAX = 32 << 20
 
 # Ensemble: beyond this a quorum's acknowledgements cost more than they protect.
 PEERS_MAX = 15
+# Voters and observers: the leader keeps a link to each and sends each the whole log.
+MEMBERS_MAX = 64
+HOST_BYTES_MAX = 253  # a name, as DNS allows
+MEMBERS_BYTES_MAX = 64 << 10  # of all members as text: twice what as many of the longest names need
 WORKERS_MAX = 63
 
 # Raft's tick.  A silent leader is replaced after ELECTION_TICKS to twice as many (0.8 to 1.6 s); a killed one at once.

@@ -6,6 +6,7 @@ from fastzk._core.arena cimport Arena, arena_t
 from fastzk._core.items cimport outbox_t
 from fastzk._core.layout cimport buffer_t, entry_t, ref_t
 from fastzk._core.operation cimport moment_t, scratch_t
+from fastzk._core.samples cimport samples_t
 from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t
 
 
@@ -30,6 +31,7 @@ cdef class Machine:
     cdef outbox_t out               # what the workers attached now will be told
     cdef buffer_t session_changes   # session_change_t, since they were last taken
     cdef scratch_t scratch
+    cdef samples_t samples
 
     # Applies one entry.  Gives the operation's error code (0 is OK), or ENTRY_IGNORED.
     cdef int apply_entry(self, const entry_t *entry, const moment_t *now) noexcept nogil

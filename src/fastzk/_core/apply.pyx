@@ -57,6 +57,7 @@ from fastzk._core.layout cimport (
 )
 from fastzk._core.reads cimport READ_LOST, is_read, read_answer, read_decode, read_t
 from fastzk._core.results cimport results_begin, results_body, results_end, results_find, results_keep
+from fastzk._core.samples cimport sample_t, samples_find, samples_look
 from fastzk._core.session_table cimport identities_are_valid, session_identify
 from fastzk._core.tree cimport session_create, session_find, session_remove
 from fastzk._core.upkeep cimport config_apply, reap_apply
@@ -84,6 +85,7 @@ cdef class Machine:
         memset(&self.out, 0, sizeof(self.out))
         memset(&self.session_changes, 0, sizeof(self.session_changes))
         memset(&self.scratch, 0, sizeof(self.scratch))
+        memset(&self.samples, 0, sizeof(self.samples))
         self.out.node_id = node_id
         arena.arena.reserve = arena.arena.capacity // RESERVE_PART
 
@@ -160,6 +162,7 @@ cdef class Machine:
             for _i in range(head.count):
                 entry = <const entry_t *>at
                 self.apply_entry(entry, &now)
+                samples_look(&self.samples, now.index, header.digest_low, header.digest_high)
                 at += entry.size
                 now.zxid += 1
                 now.index += 1
@@ -442,6 +445,27 @@ cdef class Machine:
         """128 bits over all znodes; equal on all nodes at the same zxid."""
         cdef object high = self.arena.arena.header.digest_high
         return (high << 64) | self.arena.arena.header.digest_low
+
+    @property
+    def newest_sample(self) -> int:
+        """Index of the newest sample of the digest, 0 when none was taken yet."""
+        return self.samples.newest
+
+    def sample_at(self, uint64_t index):
+        """(digest, chain) of the sample taken at an index, None when it is not, or no longer, kept."""
+        cdef const sample_t *sample = samples_find(&self.samples, index)
+        if sample is NULL:
+            return None
+        return (<object>sample.digest_high << 64) | sample.digest_low, sample.chain
+
+    @property
+    def digest_chain(self) -> int:
+        """A hash over all samples so far."""
+        return self.samples.chain
+
+    def begin_chain(self, uint64_t chain) -> None:
+        """Takes over the chain of a snapshot that was just loaded."""
+        self.samples.chain = chain
 
     @property
     def counts(self) -> dict:

@@ -34,10 +34,12 @@ from fastzk.node.upkeep import Upkeep
 from fastzk.node.workers import FOLLOWER, LEADER, LOOKING, READ, STANDALONE, TOUCH, WRITES, NodeStatus
 from fastzk.raft.messages import Append, ProtocolError, Range
 from fastzk.raft.peer import Busy, EpochFull, NotLeader, Peer, Role
+from fastzk.state.comparison import Comparison
 from fastzk.state.standing import Standing
 from fastzk.storage.history import HistoryFile
 from fastzk.storage.log import LogWriter, SegmentLog
 from fastzk.storage.vote import VoteFile
+from fastzk.wire.care import Ask, Offer, Piece, Rejoin, Sample
 from fastzk.wire.ensemble import EnsembleMessage, Forward, Present, Resend, Touch
 
 OP_EPOCH = 0
@@ -73,6 +75,9 @@ class NodeCore:
             random=world.random,
         )
         self._upkeep = Upkeep(config, self.machine, arena)
+        self._comparison = Comparison(config.node_id, self.machine.sample_at)
+        # Index of the sample that the others were told last.
+        self._sampled_index = 0
         # On a follower they leave at the end of the turn.
         self._pending = Pending()
         # Which of the consensus's cuts of the log the log thread knows of; goes back with each report.
@@ -157,6 +162,10 @@ class NodeCore:
                 self._is_round_due = True
             case Present():
                 self._upkeep.hear_client_address(sender, message.client_address)
+            case Sample():
+                self._comparison.hear(sender, message.index, (message.digest, message.chain))
+            case Rejoin() | Offer() | Ask() | Piece():
+                pass
             case _:
                 self.peer.step(message)
                 if isinstance(message, Append):

@@ -9,8 +9,10 @@ Part 0, little-endian:    kind u8, then
     FORWARD       count u32; one further part: that many entries for the leader
     TOUCH         one further part: u64 ids of sessions a node has heard of
     RESEND        nothing: "writes you forwarded have been lost, send all that are unanswered again"
-    PRESENT       one further part: text, `host:port` where its clients of ZooKeeper's protocol go, or nothing
+    PRESENT       soundness u8, uid u64, count u8, then of so many nodes, seen or founded with (state/formation.py): id u16, uid u64
+                  one further part: text, `host:port` where its clients of ZooKeeper's protocol go, or nothing
                   "I am there", once a second to everyone, so that all know whose number is taken
+    from 64 on    messages of care.py
 
 Who sent a message is not in it: the link knows (transport/links.py).  Rule: whatever arrives is checked here, blocks with their
 checksums; what does not make sense raises WireError and changes nothing."""
@@ -23,6 +25,8 @@ from dataclasses import dataclass
 
 from fastzk._core.blocks import BlockDamaged, check, count_entries
 from fastzk.raft.messages import Append, AppendReply, Message, Range, Vote, VoteReply
+from fastzk.state.formation import Soundness
+from fastzk.wire.care import CARE_FIRST, CareMessage, decode_care, encode_care
 
 VOTE, VOTE_REPLY, APPEND, APPEND_REPLY, FORWARD, TOUCH, RESEND, PRESENT = range(1, 9)
 
@@ -34,6 +38,8 @@ _APPEND = struct.Struct("<BQQQQQ")
 _APPEND_REPLY = struct.Struct("<BBQQQQQ")
 _FORWARD = struct.Struct("<BI")
 _BARE = struct.Struct("<B")
+_PRESENT = struct.Struct("<BBQB")
+_UID = struct.Struct("<HQ")
 
 
 class WireError(ValueError):
@@ -65,9 +71,12 @@ class Present:
     """The sender is there."""
 
     client_address: str = ""  # host:port where its clients of ZooKeeper's protocol go; empty: it does not tell
+    uid: int = 0  # of its data directory
+    soundness: Soundness = Soundness.SOUND
+    uids: tuple[tuple[int, int], ...] = ()  # (node id, uid) of those that it has seen, or was founded with
 
 
-EnsembleMessage = Message | Forward | Touch | Resend | Present
+EnsembleMessage = Message | Forward | Touch | Resend | Present | CareMessage
 
 
 def encode(message: EnsembleMessage) -> list[bytes]:
@@ -106,7 +115,10 @@ def encode(message: EnsembleMessage) -> list[bytes]:
         case Resend():
             return [_BARE.pack(RESEND)]
         case Present():
-            return [_BARE.pack(PRESENT), message.client_address.encode()]
+            head = _PRESENT.pack(PRESENT, message.soundness, message.uid, len(message.uids))
+            return [head + b"".join(_UID.pack(*each) for each in message.uids), message.client_address.encode()]
+        case _:
+            return encode_care(message)
 
 
 def decode(parts: Sequence[bytes], sender: int) -> EnsembleMessage:
@@ -149,8 +161,13 @@ def decode(parts: Sequence[bytes], sender: int) -> EnsembleMessage:
                 return Resend()
             case 8:
                 _expect_parts(rest, 1)
-                _BARE.unpack(head)
-                return Present(_text(rest[0]))
+                _, soundness, uid, count = _PRESENT.unpack_from(head)
+                uids = tuple(_UID.iter_unpack(head[_PRESENT.size :]))
+                if len(uids) != count:
+                    raise WireError(f"PRESENT announces {count} nodes and tells of {len(uids)}")
+                return Present(_text(rest[0]), uid, Soundness(soundness), uids)
+            case kind if kind >= CARE_FIRST:
+                return decode_care(head, rest)
             case kind:
                 raise WireError(f"message of unknown kind {kind}")
     except (struct.error, BlockDamaged) as error:
