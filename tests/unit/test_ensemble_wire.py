@@ -31,7 +31,7 @@ MESSAGES: list[EnsembleMessage] = [
     Append(2, 3, 6, 3, (), 6, 56),
     AppendReply(2, 3, False, 12, 0, 0, 55),
     AppendReply(2, 3, True, 12, 4, 2, 2**64 - 1),
-    Forward(3, b"".join(ENTRIES)),
+    Forward(3, b"".join(ENTRIES), 7),
     Touch(b"\1\2\3\4\5\6\7\0" * 3),
     Touch(b""),
     Resend(),

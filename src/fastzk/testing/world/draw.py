@@ -45,7 +45,7 @@ class Draw:
     voters: int = 3
     workers: int = 1
     network: NetworkFaults = field(default_factory=NetworkFaults)
-    # Links drop what their numbers show to be repeated or late, as the real ones do; else the core sees it.
+    # Links drop what their numbers show to be repeated or late, as the real ones do; else the consensus sees it.
     is_numbered: bool = True
     notice: float = 1.0  # that the end of a node's link is noticed
     sync_us: int = 500

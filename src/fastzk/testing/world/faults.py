@@ -1,19 +1,18 @@
 """What befalls a simulated ensemble: crashes, pauses, cut and clogged links, bad disks, clocks that jump.
 
-Every 50 ms on average each kind of fault has its chance, at the rate that its world has drawn.  Rule: all chances come from one
-generator of its own; nothing happens any more once the world is healed."""
+Each kind of fault comes at the rate that its world has drawn, and has a generator of its own: one that is turned off moves none of
+the others.  Nothing happens any more once the world is healed."""
 
 from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from random import Random
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fastzk.testing.world.node import Host
     from fastzk.testing.world.world import Simulation
-
-PERIOD_US = 50_000
 
 
 class Nemesis:
@@ -26,36 +25,36 @@ class Nemesis:
         # Until when something is broken that a session's life may depend on.
         self.disturbed_us = 0
         draw = world.draw
-        kinds: list[tuple[float, Callable[[], None]]] = [
-            (draw.crash, self._crash_one),
-            (draw.crash_all, self._crash_all),
-            (draw.crash_at_disk, self._crash_at_disk),
-            (draw.disk_error, self._disk_error),
-            (draw.pause, self._pause_one),
-            (draw.partition, self._partition),
-            (draw.clog, self._clog),
-            (draw.hole, self._hole),
-            (draw.reset, self._reset),
-            (draw.worker_death, self._kill_worker),
-            (draw.client_cut, self._cut_clients),
-            (draw.wall_step, self._step_wall),
-            (draw.drift, self._drift),
+        kinds: list[tuple[str, float, Callable[[], None]]] = [
+            ("crash", draw.crash, self._crash_one),
+            ("crash all", draw.crash_all, self._crash_all),
+            ("crash at disk", draw.crash_at_disk, self._crash_at_disk),
+            ("disk error", draw.disk_error, self._disk_error),
+            ("pause", draw.pause, self._pause_one),
+            ("partition", draw.partition, self._partition),
+            ("clog", draw.clog, self._clog),
+            ("hole", draw.hole, self._hole),
+            ("reset", draw.reset, self._reset),
+            ("worker death", draw.worker_death, self._kill_worker),
+            ("client cut", draw.client_cut, self._cut_clients),
+            ("wall step", draw.wall_step, self._step_wall),
+            ("drift", draw.drift, self._drift),
         ]
-        self._kinds = [(rate * PERIOD_US / 1_000_000, happens) for rate, happens in kinds if rate]
-        self._plan()
+        for name, rate, happens in kinds:
+            if rate:
+                self._plan(Random(f"{world.seed}/fault/{name}"), rate, happens)
 
-    def _plan(self) -> None:
-        if self._kinds:
-            self._world.heap.after(self._random.randrange(1_000, 2 * PERIOD_US), self._strike)
+    def _plan(self, random: Random, rate: float, happens: Callable[[], None]) -> None:
+        self._world.heap.after(1 + int(random.expovariate(rate) * 1_000_000), self._strike, random, rate, happens)
 
-    def _strike(self) -> None:
+    def _strike(self, random: Random, rate: float, happens: Callable[[], None]) -> None:
         if self.is_over:
             return
-        for chance, happens in self._kinds:
-            if self._random.random() < chance:
-                self._world.events += 1
-                happens()
-        self._plan()
+        self._world.events += 1
+        self._random = random
+        happens()
+        self._random = self._world.fault_chance
+        self._plan(random, rate, happens)
 
     def outage_us(self) -> int:
         """How long something lasts; the world is disturbed until then."""

@@ -23,7 +23,7 @@ from fastzk.storage.vote import VoteFile
 from fastzk.testing.appender import SimulatedAppender
 from fastzk.testing.disk import SimulatedDisk, Stopped
 from fastzk.testing.world.worker import SimWorker
-from fastzk.wire.ensemble import EnsembleMessage, WireError, decode, encode
+from fastzk.wire.ensemble import APPEND, APPEND_REPLY, VOTE, VOTE_REPLY, EnsembleMessage, WireError, decode, encode
 
 if TYPE_CHECKING:
     from fastzk.testing.world.world import Simulation
@@ -33,6 +33,7 @@ DATA = "/data"
 # As transport/links.py: so long must a node be silent before one with another data directory may take its number.
 SUCCESSION_US = 10_000_000
 HEARD_US = 2_000_000
+RAFT_KINDS = (VOTE, VOTE_REPLY, APPEND, APPEND_REPLY)
 
 
 class WatchedCore(NodeCore):
@@ -367,8 +368,8 @@ class Host:
                 inbound.retired = [*inbound.retired[-63:], inbound.incarnation]
             inbound.incarnation, inbound.sequence = incarnation, sequence - 1
         if sequence <= inbound.sequence:
-            # A world without the links' numbers lets repeats and late ones through: the core must not mind.
-            return not self.world.draw.is_numbered
+            # A world without the links' numbers lets the consensus see what is repeated or late: it must not mind.
+            return not self.world.draw.is_numbered and envelope[4][0][0] in RAFT_KINDS
         if sequence != inbound.sequence + 1:
             self._holes[sender] = None
             self.world.count("hole seen")

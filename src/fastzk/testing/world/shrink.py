@@ -4,6 +4,7 @@ Rule: what must remain is the kind of the violation (its first word), not its ev
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -35,6 +36,7 @@ def failure_of(seed: int, events: int, settings: dict[str, object]) -> str:
 
 def shrink(seed: int, events: int, say: Callable[[str], None]) -> str:
     """The command that runs the smallest world found."""
+    logging.disable(logging.CRITICAL)
     settings: dict[str, object] = {}
     failure = failure_of(seed, events, settings)
     if not failure:
@@ -49,14 +51,12 @@ def shrink(seed: int, events: int, say: Callable[[str], None]) -> str:
         if kind_of(failure_of(seed, events, {**settings, name: value}) or "::") == kind:
             settings[name] = value
             say(f"  without {name}: still {kind}")
-    shorter = events // 2
-    while shorter >= EVENTS_MIN:
-        if kind_of(failure_of(seed, shorter, settings) or "::") == kind:
-            events = shorter
-        elif events - shorter <= events // 8:
-            break
-        shorter = (shorter + events) // 2 if shorter < events and events - shorter > events // 8 else events // 2
-        if shorter >= events:
-            break
+    low = EVENTS_MIN
+    while events - low > events // 10:
+        middle = (low + events) // 2
+        if kind_of(failure_of(seed, middle, settings) or "::") == kind:
+            events = middle
+        else:
+            low = middle
     words = " ".join(f"--set '{name}={value!r}'" for name, value in settings.items() if name != "network")
     return f"{failure_of(seed, events, settings)}\npython tools/sim.py --seed {seed} --events {events} {words} --trace"
