@@ -70,8 +70,9 @@ class NodeCore:
             log=self.log,
             epoch=epoch,
             vote=vote or None,
-            election_ticks=limits.ELECTION_TICKS,
+            election_ticks=world.election_ticks,
             heartbeat_ticks=limits.HEARTBEAT_TICKS,
+            limits=world.peer_limits,
             random=world.random,
         )
         self._upkeep = Upkeep(config, self.machine, arena)

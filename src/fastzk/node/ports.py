@@ -11,11 +11,13 @@ Rule: time and randomness come in too, so that a run is fixed by what comes in (
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import Protocol
 
+from fastzk.limits import ELECTION_TICKS
 from fastzk.node.workers import NodeStatus
+from fastzk.raft.settings import Limits
 from fastzk.storage.disk import Disk
 from fastzk.storage.log import AppenderLike, SegmentLog
 from fastzk.wire.ensemble import EnsembleMessage
@@ -71,3 +73,6 @@ class World:
     random: Random  # seeded from the system's randomness, or from a simulation's number
     uid: int = 0  # of the data directory
     make_appender: Callable[[SegmentLog], AppenderLike | None] = _real_appender
+    # Of the consensus; a simulation makes them absurdly small.
+    peer_limits: Limits = field(default_factory=Limits)
+    election_ticks: int = ELECTION_TICKS

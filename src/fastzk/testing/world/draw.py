@@ -5,10 +5,11 @@ nothing interferes (an expiry that comes too early) is seen, too.  Rates are cha
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from fastzk.testing.disk import CRASH_MODES, CrashMode
+from fastzk.raft.settings import Limits
 from fastzk.testing.network import NetworkFaults
 
 # What tools/sim.py --shrink may turn off, one after the other: the field's name and the value that is "off".
@@ -52,7 +53,8 @@ class Draw:
     slow_sync: float = 0.0
     crash_modes: tuple[CrashMode, ...] = CRASH_MODES
     segment_bytes_max: int = 64 << 20
-    counter_max: int = 0  # of an epoch's zxids; 0: as in life
+    peer_limits: Limits = field(default_factory=Limits)
+    election_ticks: int = 16
     turn_lags_us: tuple[int, ...] = (0, 0, 30, 200)
     worker_lags_us: tuple[int, ...] = (0, 0, 50)
     tick_time_ms: int = 2000
@@ -118,7 +120,17 @@ def draw_world(random: Random) -> Draw:
         slow_sync=maybe(0.01, 0.1),
         crash_modes=CRASH_MODES if random.random() < 0.7 else (random.choice(CRASH_MODES),),
         segment_bytes_max=random.choice((6_000, 12_000, 64 << 20)),
-        counter_max=random.choice((0, 0, 40, 200)),
+        peer_limits=Limits(
+            window_bytes_max=random.choice((0, 2_000, 64 << 20)),
+            append_bytes_max=random.choice((1, 600, 1 << 20)),
+            probe_bytes_max=random.choice((1, 400, 1 << 16)),
+            inflight_bytes_max=random.choice((1_000, 16 << 20)),
+            inflight_count_max=random.choice((1, 4, 1024)),
+            uncommitted_bytes_max=random.choice((2_000, 128 << 20)),
+            apply_bytes_max=random.choice((1, 1_000, 16 << 20)),
+            counter_max=random.choice((60, 300, (1 << 32) - (1 << 16))),
+        ),
+        election_ticks=random.choice((5, 10, 16)),
         turn_lags_us=random.choice(((0,), (0, 0, 30, 200), (0, 1_000, 5_000))),
         worker_lags_us=random.choice(((0, 0, 50), (0, 300, 3_000), (0, 0, 20_000))),
         tick_time_ms=random.choice((1000, 2000)),
@@ -150,4 +162,20 @@ def draw_world(random: Random) -> Draw:
         drawn.hole = maybe(0.2, 3.0)
         drawn.reset = maybe(0.2, 2.0)
         drawn.ambush = maybe(0.1, 0.9, 0.3)
+        if random.random() < 0.3:
+            _feud(drawn, random)
     return drawn
+
+
+def _feud(drawn: Draw, random: Random) -> None:
+    """A world of many short reigns, each of which leaves something half done: where histories part most often."""
+    drawn.voters = random.choice((3, 3, 5))
+    drawn.network.delay_us = random.choice((1_000, 5_000))
+    drawn.network.loss = 0.0
+    drawn.election_ticks = 3
+    drawn.slow_sync = 0.0
+    drawn.client_pause_us = 10_000
+    drawn.peer_limits = replace(drawn.peer_limits, append_bytes_max=1, inflight_count_max=random.choice((1, 1024)))
+    drawn.crash_all = 0.0
+    drawn.outage_us = 400_000
+    drawn.ambush = random.uniform(0.7, 1.0)

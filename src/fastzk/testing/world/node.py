@@ -7,7 +7,8 @@ Rule: a node knows the time and the world through its ports only; everything it 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,16 @@ class WatchedCore(NodeCore):
     def _apply(self, batch: Range) -> None:
         super()._apply(batch)
         self.on_applied(batch)
+
+
+class _Appender(SimulatedAppender):
+    """The log thread's twin; says when it is told to cut."""
+
+    on_cut: Callable[[], None]
+
+    def cut(self, removed: Sequence[int], target: int, target_offset: int, end: tuple[int, int, int, int]) -> None:
+        super().cut(removed, target, target_offset, end)
+        self.on_cut()
 
 
 class _Inbound:
@@ -153,11 +164,23 @@ class Host:
         self._incarnation = random.getrandbits(60) | 1
         self.region = bytearray(ARENA_BYTES)
         arena = Arena.create(self.region)
-        ports = Ports(self.disk, self, self, self, random, uid=self.uid, make_appender=self._make_appender)
+        draw = world.draw
+        ports = Ports(
+            self.disk,
+            self,
+            self,
+            self,
+            random,
+            uid=self.uid,
+            make_appender=self._make_appender,
+            peer_limits=draw.peer_limits,
+            election_ticks=draw.election_ticks,
+        )
         before = self.disk.operations
         try:
             core = WatchedCore(self.config, arena, ports, self.now_ms())
         except Stopped:
+            world.count("power gone at the disk")
             self._crashed("at an operation of its disk, while it started")
             return
         except OSError as error:
@@ -166,6 +189,8 @@ class Host:
         finally:
             world.events += self.disk.operations - before
         core.on_applied = self._on_applied
+        if core.log.cut is not None:
+            world.count("torn tail cut")
         self.core = core
         self.last_log = core.log
         self._history = core.history
@@ -207,8 +232,11 @@ class Host:
         self.core.worker_came(self._worker_number)
 
     def _make_appender(self, log: SegmentLog) -> SimulatedAppender:
-        self._appender = SimulatedAppender.after(log, self.world.draw.segment_bytes_max)
+        segment, size = log.last_segment()
+        most = self.world.draw.segment_bytes_max
+        self._appender = _Appender(log.disk, log.directory, segment, log.offset, size, replace(log.end), most)
         self._appender.zeros_ahead = 4096
+        self._appender.on_cut = lambda: self.world.count("log cut")
         return self._appender
 
     # --- turns
@@ -254,6 +282,7 @@ class Host:
             self._hear(core)
             core.finish()
         except Stopped:
+            world.count("power gone at the disk")
             self._crashed("at an operation of its disk")
             return
         except (LogFailed, OSError) as error:
@@ -310,6 +339,7 @@ class Host:
         try:
             self._appender.step()
         except Stopped:
+            self.world.count("power gone at the disk")
             self._crashed("at an operation of its log thread")
             return
         finally:

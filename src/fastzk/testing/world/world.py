@@ -39,7 +39,7 @@ SAFETY_US_MAX = 120_000_000
 AGREEMENT_US = 10_000_000
 LIVENESS_US = 30_000_000
 STEP_US = 50_000
-REPORT_US = 1_500_000
+REPORT_US = 2_500_000
 RATE_US = 1_250  # of a clock that is a fifth too fast, in thousandths
 
 
