@@ -236,9 +236,7 @@ class RaftChecker:
 
     def _membership_in(self, log: list[int]) -> Membership:
         """What is in force at the end of a log, which is given by the epoch of each index."""
-        found = [
-            (index, membership) for index, epoch, membership in self._memberships if index < len(log) and log[index] == epoch
-        ]
+        found = [(index, membership) for index, epoch, membership in self._memberships if index < len(log) and log[index] == epoch]
         return max(found, key=lambda each: each[0])[1]
 
     def _has_promised(self, node_id: int, index: int, epoch: int) -> bool:

@@ -125,6 +125,9 @@ class Znode:
             self.pzxid,
         )
 
+    def __deepcopy__(self, memo: dict[int, object]) -> "Znode":
+        return replace(self, children=set(self.children))
+
     def is_ephemeral(self) -> bool:
         return self.owner not in (0, CONTAINER_OWNER) and self.owner >> 56 != 0xFF
 

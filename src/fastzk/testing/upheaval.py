@@ -17,7 +17,7 @@ from fastzk.testing.raft_words import short_membership
 from fastzk.testing.range_disk import Snapshot
 
 if TYPE_CHECKING:
-    from fastzk.testing.simulation import Simulation, SimNode
+    from fastzk.testing.simulation import SimNode, Simulation
 
 CARE_US = 30_000
 VOTERS_MAX = 5

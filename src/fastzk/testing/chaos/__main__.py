@@ -76,7 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     option = parser.add_argument
     option("--minutes", type=float, default=10.0, help="how long (default %(default)s)")
     option("--seed", type=int, default=1, help="of faults and workload (default %(default)s)")
-    option("--cycles", default="", metavar="KIND=N,...", help="kill -9 so often instead, as fast as it goes: kill, leader, all, lossy")
+    option(
+        "--cycles", default="", metavar="KIND=N,...", help="kill -9 so often instead, as fast as it goes: kill, leader, all, lossy"
+    )
     option("--lying", action="store_true", help="plant a defect instead: disks that lie about a sync; the judges must find it")
     option("--only", default="", metavar="FAULT,...", help="only these faults")
     option("--rate", type=float, default=300.0, help="requests per second, of all clients together (default %(default)s)")

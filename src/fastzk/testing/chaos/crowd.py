@@ -37,7 +37,9 @@ class Crowd:
             name = f"client-{number}"
             window = 1 if number % 3 == 0 else WINDOW
             recording = Recording.create(history, None, name=name)
-            kind, places = (TcpCaller, [node.zk for node in nodes]) if number % 2 else (NativeCaller, [node.native for node in nodes])
+            kind, places = (
+                (TcpCaller, [node.zk for node in nodes]) if number % 2 else (NativeCaller, [node.native for node in nodes])
+            )
             self.callers.append(kind(name, recording, Random(random.random()), rate / count, window, SESSION_S, places))
 
     def start(self) -> None:

@@ -62,7 +62,7 @@ class Network:
 
     def __enter__(self) -> Self:
         try:
-            with open("/proc/sys/net/ipv4/ip_forward", "w") as file:  # noqa: PTH123
+            with open("/proc/sys/net/ipv4/ip_forward", "w") as file:
                 file.write("1")
             for number in range(1, self.size + 1):
                 self._add(number)
