@@ -38,7 +38,7 @@ MESSAGES: list[EnsembleMessage] = [
     AppendReply(2, 3, False, 12, 0, 0, 55),
     AppendReply(2, 3, True, 12, 4, 2, 2**64 - 1),
     AppendReply(2, 3, False, 12, 0, 0, 55, False),
-    Forward(3, b"".join(ENTRIES)),
+    Forward(3, b"".join(ENTRIES), 7),
     Touch(b"\1\2\3\4\5\6\7\0" * 3),
     Touch(b""),
     Resend(),

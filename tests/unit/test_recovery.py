@@ -12,11 +12,23 @@ import pytest
 from fastzk.storage.log import LogWriter
 from fastzk.storage.recovery import Recovered, RecoveryRefused
 from fastzk.storage.segments import HEADER_SIZE, MARK_SIZE
+from fastzk.storage.snapshots import SnapshotStore
 from fastzk.storage.soundness import Soundness, SoundnessFile, SoundState
 from fastzk.storage.vote import SLOT_DISTANCE, VoteFile
 from fastzk.testing.appender import SimulatedAppender
 from fastzk.testing.blocks import same
-from fastzk.testing.directory import DIRECTORY, FOUNDING, LOG, NODE_ID, NONCE, UID, Made, make_directory, with_snapshots
+from fastzk.testing.directory import (
+    DIRECTORY,
+    FOUNDING,
+    LOG,
+    NODE_ID,
+    NONCE,
+    UID,
+    Made,
+    make_directory,
+    put_snapshot,
+    with_snapshots,
+)
 from fastzk.testing.disk import CRASH_MODES, CrashMode, SimulatedDisk, Stopped
 
 BATCHES = [3, 2, 4, 3, 2, 4, 3]
@@ -282,6 +294,11 @@ def test_three_occasions_of_evidence_are_kept() -> None:
 # --- snapshots
 
 
+def store(made: Made) -> SnapshotStore:
+    assert made.snapshots is not None
+    return made.snapshots
+
+
 def drop_before(made: Made, place: int) -> None:
     """Removes segments before the one at place."""
     for path in segments(made)[:place]:
@@ -343,7 +360,7 @@ def test_a_log_of_other_entries_than_the_snapshots_begins_anew_behind_it() -> No
     """Its tail was another leader's, and never committed; the snapshot came from the one that counts."""
     made = with_snapshots(make_directory(BATCHES))
     end = replace(made.ends[-1], last_checksum=5, last_zxid=made.ends[-1].last_zxid)
-    made.snapshots.put(end, made.history)  # type: ignore[union-attr]
+    put_snapshot(store(made), end, made.history)
     found = made.recover()
     assert found.soundness.is_sound
     assert found.log.end == end
@@ -353,7 +370,7 @@ def test_a_log_of_other_entries_than_the_snapshots_begins_anew_behind_it() -> No
 def test_a_snapshot_of_other_entries_than_were_committed_here_is_damage() -> None:
     made = with_snapshots(make_directory(BATCHES))
     end = replace(made.ends[3], last_checksum=5)
-    made.snapshots.put(end, made.history)  # type: ignore[union-attr]
+    put_snapshot(store(made), end, made.history)
     lost_reason = "though it was committed"
     refused_alone(made, "another entry", lost_reason)
     assert lost_reason in made.recover().soundness.reason
@@ -361,7 +378,7 @@ def test_a_snapshot_of_other_entries_than_were_committed_here_is_damage() -> Non
 
 def test_a_snapshot_of_another_ensemble_is_set_aside() -> None:
     made = with_snapshots(make_directory(BATCHES))
-    made.snapshots.put(replace(made.ends[3], last_checksum=5), made.history + 1)  # type: ignore[union-attr]
+    put_snapshot(store(made), replace(made.ends[3], last_checksum=5), made.history + 1)
     whole_with_note(made, "of another ensemble", 0)
 
 

@@ -47,7 +47,7 @@ from fastzk.state.standing import Standing
 from fastzk.storage.checked import CheckedText
 from fastzk.storage.identity import MEMBERS_NAME
 from fastzk.storage.log import LogWriter
-from fastzk.storage.recovery import Recovered, StoredSnapshots, recover
+from fastzk.storage.recovery import Recovered, recover
 from fastzk.storage.snapshots import SnapshotStore
 from fastzk.wire.care import Ask, Offer, Piece, Rejoin, Sample
 from fastzk.wire.ensemble import EnsembleMessage, Forward, Present, Resend, Touch
@@ -90,8 +90,9 @@ class NodeCore:
             epoch=found.epoch,
             vote=found.vote or None,
             is_sound=found.soundness.is_sound,
-            election_ticks=limits.ELECTION_TICKS,
+            election_ticks=world.election_ticks,
             heartbeat_ticks=limits.HEARTBEAT_TICKS,
+            limits=world.peer_limits,
             random=world.random,
         )
         self.footing = Footing(config.node_id, world.uid, base.membership.voters, found.soundness_file, found.soundness)
@@ -105,6 +106,7 @@ class NodeCore:
         self._sampled_index = 0
         # On a follower they leave at the end of the turn.
         self._pending = Pending()
+        self._was_leader = False
         # Which of the consensus's cuts of the log the log thread knows of; goes back with each report.
         self._generation = 0
         # The leader's stamp; never falls.
@@ -138,7 +140,7 @@ class NodeCore:
             uid=self._world.uid,
             nonce=self._world.random.getrandbits(64) | 1,
             has_others=voters.ids != (self._config.node_id,),
-            snapshots=StoredSnapshots(store),
+            snapshots=store,
         )
 
     def _load(self, arena: Arena, store: SnapshotStore, index: int) -> tuple[Machine, Members]:
@@ -266,7 +268,8 @@ class NodeCore:
         """Another node said something.  Raises ProtocolError, and changes nothing, if no correct node says it."""
         match message:
             case Forward():
-                if self.is_leader:
+                # What was meant for another epoch's leader is on its way again in a newer round: an old copy must not come last.
+                if self.is_leader and message.epoch == self.peer.epoch:
                     self._add(message.entries, message.count)
             case Touch():
                 self._touch(message.session_ids)
@@ -384,6 +387,10 @@ class NodeCore:
 
     def finish(self) -> None:
         """Ends the turn.  Raises OSError when the vote cannot be saved: the process must end."""
+        if self._was_leader and not self.is_leader:
+            # Other nodes' writes, which come again from there, and its own proposals, which are only a leader's.
+            self._pending.take_all()
+        self._was_leader = self.is_leader
         self._do_ready()
         self._tell_status()
         self._pass_on()
@@ -413,7 +420,7 @@ class NodeCore:
         leader_id = self.peer.leader_id
         for count, entries in self._pending.take_all():
             # Without a leader they are dropped: the round that the next one begins brings them back.
-            if leader_id and not self._world.nodes.send(leader_id, Forward(count, entries)):
+            if leader_id and not self._world.nodes.send(leader_id, Forward(count, entries, self.peer.epoch)):
                 self._is_round_due = True
 
     def _propose(self) -> bool:

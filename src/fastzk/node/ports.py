@@ -16,8 +16,10 @@ from random import Random
 from typing import Protocol
 
 from fastzk.config import Address
+from fastzk.limits import ELECTION_TICKS
 from fastzk.node.snapshots import SnapshotPace, SnapshotRun
 from fastzk.node.workers import NodeStatus
+from fastzk.raft.settings import Limits
 from fastzk.storage.disk import Disk
 from fastzk.storage.log import AppenderLike, SegmentLog
 from fastzk.storage.snapshot_thread import SnapshotThread
@@ -89,3 +91,6 @@ class World:
     make_appender: Callable[[SegmentLog], AppenderLike | None] = real_appender
     start_snapshot: Callable[[SnapshotJob], SnapshotRun] = real_snapshot_run
     pace: SnapshotPace = field(default_factory=SnapshotPace)
+    # Of the consensus; a simulation makes them absurdly small.
+    peer_limits: Limits = field(default_factory=Limits)
+    election_ticks: int = ELECTION_TICKS

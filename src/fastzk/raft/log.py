@@ -113,6 +113,15 @@ class RaftLog:
         """The newest membership that is committed, and where its range ends."""
         return next((held for held in reversed(self._memberships) if held[0] <= self.committed_index), self._base)
 
+    def may_decide(self, node_id: int) -> bool:
+        """Whether a node is a voter of what is in force, or of a membership that this may still fall back to."""
+        for index, membership in reversed(self._memberships):
+            if membership.has_voter(node_id):
+                return True
+            if index <= self.committed_index:
+                return False
+        return self._base[1].has_voter(node_id)
+
     @property
     def _window_first(self) -> int:
         return self._firsts[0] if self._firsts else self.last_index + 1

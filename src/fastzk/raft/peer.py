@@ -20,7 +20,7 @@ never more.  Committed ranges may be applied before this node's own disk has the
 
 Who the voters are stands in the log itself (membership.py): a range that brings a membership puts it in force when it is
 appended.  So a node may know an old membership, or none that names it: it judges what it hears by epochs and logs alone,
-and campaigns only if the membership it knows makes it a voter.  A node that is not sound has lost what it promised: it
+and asks for votes only if what it knows makes it a voter.  A node that is not sound has lost what it promised: it
 takes the log like an observer, and neither votes nor campaigns until become_sound().
 """
 
@@ -131,7 +131,7 @@ class Peer:
         # Highest applied index the caller has reported.  Z4: applied <= committed.
         self.applied_index = self._log.delivered_index
         self._rest()
-        if self.is_single and self.may_campaign:
+        if self.is_sound and self.quorum.voters == (node_id,):
             self._campaign()
 
     # What the caller may look at.
@@ -143,8 +143,9 @@ class Peer:
 
     @property
     def may_campaign(self) -> bool:
-        """Whether this node counts: a voter of the membership it knows, and sound."""
-        return self.is_sound and self.membership.has_voter(self.node_id)
+        """Whether this node may lead: sound, and a voter of the membership it knows; or of one before, as long as it does not
+        know that a later one is committed: its log may be the only one that can bring that about (Ongaro, 4.2.2)."""
+        return self.is_sound and self._log.may_decide(self.node_id)
 
     @property
     def committed_membership(self) -> Membership:

@@ -13,9 +13,8 @@ Rules:
 A loss is what may take back a promise: entries that were acknowledged, the epoch, the vote.  A torn tail, a damaged snapshot with
 an older one and all of the log behind it, and a damaged segment that a right snapshot covers are none."""
 
-from collections.abc import Sequence
+import errno
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from fastzk._core.blocks import block_checksum
 from fastzk.storage.checked import TextDamaged
@@ -26,56 +25,12 @@ from fastzk.storage.identity import LOG_NAME
 from fastzk.storage.log import SegmentLog
 from fastzk.storage.rebuild import keep_prefix, remove_all, restart_behind
 from fastzk.storage.segments import End, LogDamaged, Scan, examine, segment_names
-from fastzk.storage.snapshot_file import SnapshotDamaged
+from fastzk.storage.snapshot_file import SnapshotDamaged, SnapshotMeta
 from fastzk.storage.snapshots import SnapshotStore
 from fastzk.storage.soundness import Soundness, SoundnessFile, SoundState
 from fastzk.storage.vote import VoteDamaged, VoteFile
 
 Damage = LogDamaged | VoteDamaged | TextDamaged
-
-
-@dataclass(frozen=True, slots=True)
-class SnapshotFacts:
-    """What a snapshot that is right says of itself."""
-
-    # Of the last block it holds the effects of.
-    end: End
-    # Checksum of the first block of all; 0 if it does not say.
-    history: int = 0
-
-
-class Snapshots(Protocol):
-    """What recovery asks of the snapshots of a directory."""
-
-    def indexes(self) -> Sequence[int]:
-        """Of the snapshots that are there, newest first."""
-        ...
-
-    def path(self, index: int) -> str: ...
-
-    def facts(self, index: int) -> SnapshotFacts:
-        """Raises LogDamaged, naming file and offset, if any byte of it is not right."""
-        ...
-
-
-class StoredSnapshots:
-    """Those of a store."""
-
-    def __init__(self, store: SnapshotStore) -> None:
-        self._store = store
-
-    def indexes(self) -> Sequence[int]:
-        return self._store.list()[::-1]
-
-    def path(self, index: int) -> str:
-        return self._store.path(index)
-
-    def facts(self, index: int) -> SnapshotFacts:
-        try:
-            meta = self._store.verify(index)
-        except SnapshotDamaged as damage:
-            raise LogDamaged(damage.file, damage.offset, damage.reason) from damage
-        return SnapshotFacts(meta.end, meta.history)
 
 
 class RecoveryRefused(Exception):  # noqa: N818
@@ -109,7 +64,7 @@ class Recovered:
 
 
 def recover(
-    disk: Disk, directory: str, *, node_id: int, uid: int, nonce: int, has_others: bool, snapshots: Snapshots | None = None
+    disk: Disk, directory: str, *, node_id: int, uid: int, nonce: int, has_others: bool, snapshots: SnapshotStore | None = None
 ) -> Recovered:
     """Finds or makes a state to begin with.  Raises RecoveryRefused, or OSError.
 
@@ -125,7 +80,9 @@ def recover(
 class _Recovery:
     """One start.  look() reads and plans, repair() does."""
 
-    def __init__(self, disk: Disk, directory: str, node_id: int, uid: int, has_others: bool, snapshots: Snapshots | None) -> None:
+    def __init__(
+        self, disk: Disk, directory: str, node_id: int, uid: int, has_others: bool, snapshots: SnapshotStore | None
+    ) -> None:
         self.disk = disk
         self.node_id = node_id
         self.uid = uid
@@ -149,8 +106,8 @@ class _Recovery:
         self.is_log_dropped = False
         self.restart: End | None = None
         self.found = Scan()
-        self.snapshot_index = 0
-        self.snapshot: SnapshotFacts | None = None
+        # The newest that is right.
+        self.snapshot: SnapshotMeta | None = None
 
     # --- looking: nothing is changed
 
@@ -195,17 +152,18 @@ class _Recovery:
 
     def _look_at_snapshots(self) -> None:
         store = self.snapshots
-        for index in store.indexes() if store else ():
-            assert store is not None
+        if store is None:
+            return
+        for index in reversed(store.list()):
             try:
-                facts = store.facts(index)
-                if facts.history and self.history and facts.history != self.history:
-                    raise LogDamaged(store.path(index), 0, f"is of another ensemble (history {facts.history:016x})")
-            except LogDamaged as damage:
+                meta = _verified(store, index)
+                if meta.history and self.history and meta.history != self.history:
+                    raise SnapshotDamaged(store.path(index), 0, f"is of another ensemble (history {meta.history:016x})")
+            except SnapshotDamaged as damage:
                 self.notes.append(f"{damage}: the snapshot is set aside")
                 self.aside.append(store.path(index))
                 continue
-            self.snapshot_index, self.snapshot = index, facts
+            self.snapshot = meta
             return
 
     def _look_at_log(self) -> None:
@@ -352,7 +310,7 @@ class _Recovery:
             soundness=soundness,
             history_file=self.history_file,
             history=self.history,
-            snapshot=self.snapshot_index,
+            snapshot=self.snapshot.index if self.snapshot else 0,
             notes=self.notes,
         )
 
@@ -391,6 +349,16 @@ class _Recovery:
             self.history_file.save(self.history)
         else:
             self.history_file.remove()
+
+
+def _verified(store: SnapshotStore, index: int) -> SnapshotMeta:
+    """What a snapshot says that is right to its last byte.  Raises SnapshotDamaged."""
+    try:
+        return store.verify(index)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        raise SnapshotDamaged(store.path(index), 0, "cannot be read from the disk (EIO)") from error
 
 
 def _holds(log: SegmentLog, end: End) -> bool:

@@ -3,22 +3,22 @@
     made = make_directory(disk, batches=[3, 2, 4])
     found = made.recover();  assert made.is_whole(found)
 
-PlainSnapshots is what recovery asks of snapshots, with nothing in them but where they end."""
+Its snapshots are right in every byte, and hold nothing but where they end."""
 
-import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from random import Random
 
-import xxhash
-
 from fastzk._core.blocks import block_checksum
+from fastzk._core.snapshot_write import SnapshotState
 from fastzk.raft.messages import Range
 from fastzk.storage.history import HistoryFile
 from fastzk.storage.identity import identify
 from fastzk.storage.log import LogWriter, SegmentLog
-from fastzk.storage.recovery import Recovered, SnapshotFacts, Snapshots, recover
-from fastzk.storage.segments import End, LogDamaged
+from fastzk.storage.recovery import Recovered, recover
+from fastzk.storage.segments import End
+from fastzk.storage.snapshot_file import ChunkWriter, SnapshotMeta, header_checksum
+from fastzk.storage.snapshots import SnapshotStore
 from fastzk.storage.soundness import Soundness, SoundnessFile
 from fastzk.storage.vote import VoteFile
 from fastzk.testing.appender import SimulatedAppender
@@ -32,34 +32,20 @@ UID = 0x1122_3344_5566_7788
 NONCE = 0x77
 FOUNDING = {1: 11, NODE_ID: UID, 3: 33}
 MEMBERS = b"the members\n" * 8
-_FACTS = struct.Struct("<QQqQQQ")
 
 
-class PlainSnapshots:
-    """Snapshots that hold only what recovery asks of them, under a checksum."""
-
-    def __init__(self, disk: SimulatedDisk) -> None:
-        self._disk = disk
-        self._directory = f"{DIRECTORY}/snapshots"
-
-    def indexes(self) -> Sequence[int]:
-        return [int(name.split(".")[1], 16) for name in reversed(self._disk.list(self._directory))]
-
-    def path(self, index: int) -> str:
-        return f"{self._directory}/snapshot.{index:016x}"
-
-    def facts(self, index: int) -> SnapshotFacts:
-        data = self._disk.content(self.path(index))
-        if len(data) != _FACTS.size or xxhash.xxh3_64_intdigest(data[8:]) != int.from_bytes(data[:8], "little"):
-            raise LogDamaged(self.path(index), 0, "the snapshot is not right")
-        _, *end, history = _FACTS.unpack(data)
-        assert end[0] == index, f"{self.path(index)} ends at {end[0]}"
-        return SnapshotFacts(End(*end), history)
-
-    def put(self, end: End, history: int) -> None:
-        """A snapshot that ends here."""
-        data = _FACTS.pack(0, *end.as_tuple(), history)[8:]
-        self._disk.put(self.path(end.last_index), xxhash.xxh3_64_intdigest(data).to_bytes(8, "little") + data)
+def put_snapshot(store: SnapshotStore, end: End, history: int, chunks: Sequence[bytes] = ()) -> str:
+    """A snapshot that ends here, whose bytes are right though its records say nothing; gives its path."""
+    state = SnapshotState(end.last_index, end.last_zxid, end.last_time_ms, *([0] * 8))
+    meta = SnapshotMeta(state, end.last_checksum, history, MEMBERS)
+    header = meta.encode()
+    writer = ChunkWriter(header_checksum(header))
+    framed = b"".join(writer.frame(chunk) + chunk for chunk in chunks)
+    path = store.path(end.last_index)
+    disk = store.disk
+    assert isinstance(disk, SimulatedDisk)
+    disk.put(path, header + framed + writer.end())
+    return path
 
 
 @dataclass(slots=True)
@@ -72,7 +58,7 @@ class Made:
     epoch: int = 0
     vote: int = 3
     history: int = 0
-    snapshots: Snapshots | None = None
+    snapshots: SnapshotStore | None = None
 
     def recover(self, *, has_others: bool = True, nonce: int = NONCE) -> Recovered:
         return recover(self.disk, DIRECTORY, node_id=NODE_ID, uid=UID, nonce=nonce, has_others=has_others, snapshots=self.snapshots)
@@ -135,8 +121,7 @@ def make_directory(
 
 def with_snapshots(made: Made, *places: int) -> Made:
     """Adds snapshots that end with these ranges."""
-    store = PlainSnapshots(made.disk)
+    made.snapshots = SnapshotStore(made.disk, f"{DIRECTORY}/snapshots")
     for place in places:
-        store.put(replace(made.ends[place]), made.history)
-    made.snapshots = store
+        put_snapshot(made.snapshots, made.ends[place], made.history)
     return made

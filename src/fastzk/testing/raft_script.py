@@ -45,8 +45,8 @@ from fastzk.raft.peer import (
     Ready,
     Role,
 )
+from fastzk.testing.raft_words import short
 from fastzk.testing.range_disk import RangeDisk, Report
-from fastzk.testing.simulation import short
 
 STABILIZE_ROUNDS_MAX = 200
 ELECT_ROUNDS_MAX = 10
@@ -232,7 +232,7 @@ class RaftScript:
 
     def _do_wipe(self, words: list[str]) -> None:
         self._do_crash(words)
-        self.disks[int(words[0])].wipe(self._membership)
+        self.disks[int(words[0])] = self.disks[int(words[0])].wiped(self._membership)
 
     def _do_sound(self, words: list[str]) -> None:
         peer = self.peers[int(words[0])]

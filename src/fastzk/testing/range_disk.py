@@ -7,7 +7,7 @@ its report reaches the node a little later, as it does from a real thread, and s
 decided to truncate.  A crash leaves a prefix of the unsynced work, none and all of it included.
 
 A snapshot is only where it stands: compact() lets the log begin behind one of this node's own, install() behind another
-node's.  wipe() leaves an empty disk, as a new one in its place would be.
+node's.  wiped() is an empty disk in its place.
 """
 
 from bisect import bisect_right
@@ -147,18 +147,19 @@ class RangeDisk:
         """Another node's snapshot stands here now.  Nothing may be under way: the node restarts with it."""
         assert not self._group, "a snapshot is installed while the log thread works"
         assert not self._waiting, "a snapshot is installed while the log thread has work"
+        if snapshot.index <= self.start.index:
+            return
         if self.epoch_at(snapshot.index) != snapshot.epoch:
             # What is here is not what the snapshot covers: nothing of it goes on behind it.
             self._durable.clear()
             self._firsts.clear()
-        if snapshot.index > self.start.index:
-            self._drop_to(snapshot)
+        self._drop_to(snapshot)
 
-    def wipe(self, membership: Membership) -> None:
-        """A new disk."""
-        incarnation = self.incarnation
-        self.__init__(membership)  # type: ignore[misc]
-        self.incarnation, self.is_sound = incarnation + 1, False
+    def wiped(self, membership: Membership) -> "RangeDisk":
+        """The new disk that stands in the place of this one."""
+        disk = RangeDisk(membership)
+        disk.incarnation, disk.is_sound = self.incarnation + 1, False
+        return disk
 
     def _drop_to(self, start: Snapshot) -> None:
         keep = bisect_right(self._firsts, start.index)

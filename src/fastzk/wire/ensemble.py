@@ -6,7 +6,7 @@ Part 0, little-endian:    kind u8, then
     APPEND        epoch u64, previous_index u64, previous_epoch u64, committed_index u64, probe u64
                   further parts: the blocks, whole, in order
     APPEND_REPLY  flags u8 (1 rejected, 2 sound), epoch u64, index u64, hint_index u64, hint_epoch u64, probe u64
-    FORWARD       count u32; one further part: that many entries for the leader
+    FORWARD       count u32, epoch u64; one further part: that many entries for the leader of that epoch
     TOUCH         one further part: u64 ids of sessions a node has heard of
     RESEND        nothing: "writes you forwarded have been lost, send all that are unanswered again"
     PRESENT       state u8, uid u64, count u8, then of so many nodes, seen or founded with (state/formation.py): id u16, uid u64
@@ -38,7 +38,7 @@ _VOTE = struct.Struct("<BBQQQ")
 _VOTE_REPLY = struct.Struct("<BBBQ")
 _APPEND = struct.Struct("<BQQQQQ")
 _APPEND_REPLY = struct.Struct("<BBQQQQQ")
-_FORWARD = struct.Struct("<BI")
+_FORWARD = struct.Struct("<BIQ")
 _TIMEOUT_NOW = struct.Struct("<BQ")
 _BARE = struct.Struct("<B")
 _PRESENT = struct.Struct("<BBQB")
@@ -52,10 +52,11 @@ class WireError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """Writes of a follower's clients, for the leader."""
+    """Writes of a follower's clients, for the leader of this epoch and no other."""
 
     count: int
     entries: bytes
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,7 @@ def encode(message: EnsembleMessage) -> list[bytes]:
         case TimeoutNow():
             return [_TIMEOUT_NOW.pack(TIMEOUT_NOW, message.epoch)]
         case Forward():
-            return [_FORWARD.pack(FORWARD, message.count), message.entries]
+            return [_FORWARD.pack(FORWARD, message.count, message.epoch), message.entries]
         case Touch():
             return [_BARE.pack(TOUCH), message.session_ids]
         case Resend():
@@ -159,10 +160,10 @@ def decode(parts: Sequence[bytes], sender: int) -> EnsembleMessage:
                 return VoteReply(sender, epoch, bool(is_granted), bool(is_pre))
             case 5:
                 _expect_parts(rest, 1)
-                _, count = _FORWARD.unpack(head)
+                _, count, epoch = _FORWARD.unpack(head)
                 if count_entries(rest[0]) != count:
                     raise WireError(f"FORWARD announces {count} entries and holds others")
-                return Forward(count, rest[0])
+                return Forward(count, rest[0], epoch)
             case 6:
                 _expect_parts(rest, 1)
                 if len(rest[0]) % 8:
