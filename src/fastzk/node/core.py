@@ -19,7 +19,7 @@ Rules:
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from collections.abc import Sequence
 
 from fastzk import limits
 from fastzk._core.apply import Machine
@@ -27,6 +27,7 @@ from fastzk._core.arena import Arena
 from fastzk._core.blocks import block_checksum, count_entries, make_entry, seal
 from fastzk._core.tree import format_tree
 from fastzk.config import Address, ConfigError, NodeConfig, parse_address
+from fastzk.node.changes import Changes, Deeds, take_out
 from fastzk.node.divergence import Diverged, DivergenceFile
 from fastzk.node.dynamic import client_address
 from fastzk.node.footing import Footing
@@ -34,7 +35,7 @@ from fastzk.node.leases import Leases
 from fastzk.node.pending import Pending
 from fastzk.node.ports import World
 from fastzk.node.restart import StartAnew
-from fastzk.node.roster import NOWHERE, Roster
+from fastzk.node.roster import NOWHERE, Roster, with_own_address
 from fastzk.node.snapshots import Fetching, Sharing, Snapshots
 from fastzk.node.upkeep import Upkeep
 from fastzk.node.workers import FOLLOWER, LEADER, LOOKING, OBSERVER, READ, STANDALONE, TOUCH, WRITES, NodeStatus
@@ -54,6 +55,7 @@ from fastzk.wire.ensemble import EnsembleMessage, Forward, Present, Resend, Touc
 
 OP_EPOCH = 0
 OP_CLOSE_SESSION = -11
+OP_CONFIG = -14
 OP_MEMBERS = -15
 BLOCK_MEMBERS = 1
 # An address that a former member had is kept for so long: it must hear that it is none any more.
@@ -97,6 +99,8 @@ class NodeCore:
         )
         self.footing = Footing(config.node_id, world.uid, base.membership.voters, found.soundness_file, found.soundness)
         self._upkeep = Upkeep(config, self.machine, arena)
+        deeds = Deeds(self._propose_members, lambda entry: self._add(entry, 1), self._ask_again)
+        self._changes = Changes(config, self.peer, self.machine, self._roster, self._upkeep, deeds)
         self.snapshots = Snapshots(store, arena, self.machine, self.writer, world.pace, world.start_snapshot)
         self._sharing = Sharing(store, world.nodes.send)
         self._fetching = Fetching(store, world.nodes.send)
@@ -228,8 +232,9 @@ class NodeCore:
 
     def _keep_up(self) -> None:
         """What a leader proposes by itself."""
-        if self.peer.membership_index == 0 or self._is_address_new():
-            self._propose_members(self._with_own_address(self._roster.in_force))
+        members = with_own_address(self._roster.in_force, self._config)
+        if self.peer.membership_index == 0 or (self.peer.is_single and members != self._roster.in_force):
+            self._propose_members(members)
         due = self.leases.due()
         if due:
             logger.info("%d session(s) expire, the first of them %#x", len(due), due[0][0])
@@ -237,31 +242,27 @@ class NodeCore:
             self._add(make_entry(OP_CLOSE_SESSION, b"", session_id=session_id, attach_zxid=attach_zxid), 1)
         wall_ms = max(self._time_ms, self._wall_ms)
         is_idle = not self._pending
-        for entry in self._upkeep.due(self.peer.epoch, self._now_ms, wall_ms, self.peer.last_index, is_idle=is_idle):
+        told = self._roster.in_force if self._roster.is_settled else None
+        for entry in self._upkeep.due(self.peer.epoch, self._now_ms, wall_ms, self.peer.last_index, told, is_idle=is_idle):
             self._add(entry, 1)
 
-    def _is_address_new(self) -> bool:
-        """Whether this node, which decides alone, was given another address."""
-        own = self._config.peers.get(self._config.node_id)
-        known = self._roster.in_force.get(self._config.node_id)
-        return self.peer.is_single and own is not None and known is not None and known.address != own
-
-    def _with_own_address(self, members: Members) -> Members:
-        own = self._config.peers.get(self._config.node_id)
-        if own is None:
-            return members
-        return replace(
-            members,
-            members=tuple(replace(each, address=own) if each.node_id == self._config.node_id else each for each in members.members),
-        )
-
-    def _propose_members(self, members: Members) -> bool:
-        """Proposes a membership; False when that must wait."""
+    def _propose_members(self, members: Members, entries: Sequence[bytes] = ()) -> bool:
+        """Proposes a membership, and entries behind it in the same block; False when that must wait."""
+        count = 1 + len(entries)
         try:
-            block = self._seal([make_entry(OP_MEMBERS, members.encode())], 1, kind=BLOCK_MEMBERS)
-            self.peer.propose_membership(block, 1, members.membership)
+            block = self._seal([make_entry(OP_MEMBERS, members.encode()), *entries], count, kind=BLOCK_MEMBERS)
+            self.peer.propose_membership(block, count, members.membership)
         except (NotLeader, Busy, EpochFull, ChangePending):
             return False
+        # What was to tell clients of the members before must not come behind what tells them of these.
+        self._pending.drop(OP_CONFIG)
+        return True
+
+    def _ask_again(self, node_id: int) -> bool:
+        """A new round on that node; False when it could not be told."""
+        if node_id != self._config.node_id:
+            return self._world.nodes.send(node_id, Resend())
+        self._is_round_due = True
         return True
 
     def hear_node(self, sender: int, message: EnsembleMessage) -> None:
@@ -393,6 +394,8 @@ class NodeCore:
         self._was_leader = self.is_leader
         self._do_ready()
         self._tell_status()
+        self._changes.step(self._now_ms)
+        self._do_ready()
         self._pass_on()
         self._do_ready()
         self._tell_commits()
@@ -425,14 +428,17 @@ class NodeCore:
 
     def _propose(self) -> bool:
         taken = self._pending.take_block()
+        rest, asked = take_out(taken)
         try:
-            self._propose_block([entries for _, entries in taken], sum(count for count, _ in taken))
+            if rest:
+                self._propose_block([entries for _, entries in rest], sum(count for count, _ in rest))
         except Busy:
             self._pending.put_back(taken)
             return False
         except (NotLeader, EpochFull):
             self._pending.take_all()
             return False
+        self._changes.take(asked, self.peer.last_index)
         return True
 
     def _propose_block(self, entries: list[bytes], count: int) -> None:
@@ -553,7 +559,7 @@ class NodeCore:
     def _say_alone(self, leader_id: int) -> None:
         """Tells people why a node does not serve, and when it can again."""
         self._has_said_alone = self._standing.is_alone
-        voters = self._config.voters
+        voters = self.peer.membership.voters
         if not self._standing.is_alone:
             logger.info("node %d has a leader: node %d", self._config.node_id, leader_id)
         elif self._standing.is_stuck:

@@ -20,7 +20,8 @@ from fastzk._core.blocks import make_entry
 from fastzk._core.reads import answer
 from fastzk.config import Address, ConfigError, NodeConfig, parse_address
 from fastzk.defs import OpCode
-from fastzk.node.dynamic import client_address, clients_of, membership_text
+from fastzk.node.dynamic import client_address, clients_of
+from fastzk.state.members import Members
 from fastzk.wire.jute import BUFFER, STRING, RecordError, decode_fields, encode_fields
 
 OP_CONFIG, OP_REAP = -14, 20
@@ -71,10 +72,15 @@ class Upkeep:
         except ConfigError:
             self._clients.pop(node_id, None)
 
-    def due(self, epoch: int, now_ms: int, wall_ms: int, last_index: int, *, is_idle: bool) -> list[bytes]:
+    def clients(self) -> Mapping[int, Address]:
+        """Where the nodes' clients go, as far as it was ever said."""
+        return {**clients_of(config_text(self._arena)), **self._clients}
+
+    def due(self, epoch: int, now_ms: int, wall_ms: int, last_index: int, members: Members | None, *, is_idle: bool) -> list[bytes]:
         """The entries to propose now; for a leader whose epoch has begun, once each tick.
 
-        `is_idle` says that everything it was asked to propose is in the log, which ends at `last_index`."""
+        `members` are those to be told: None while they change, which whoever changes them tells.  `is_idle` says that everything
+        it was asked to propose is in the log, which ends at `last_index`."""
         if epoch != self._epoch:
             self._epoch, self._cursor, self._is_round_open, self._round_index = epoch, 0, False, 0
             self._configured_ms = self._swept_ms = 0
@@ -85,21 +91,17 @@ class Upkeep:
             if not self._round_index or self._machine.applied_index < self._round_index:
                 return []
             self._is_round_open, self._round_index = False, 0
-        entries = [*self._config_due(now_ms), *self._reaps_due(now_ms, wall_ms)]
+        entries = [*self._config_due(now_ms, members), *self._reaps_due(now_ms, wall_ms)]
         self._is_round_open = bool(entries)
         return entries
 
-    def _config_due(self, now_ms: int) -> Iterable[bytes]:
-        if not self._config.peers or now_ms < self._configured_ms:
+    def _config_due(self, now_ms: int, members: Members | None) -> Iterable[bytes]:
+        if not self._config.peers or members is None or now_ms < self._configured_ms:
             return
         self._configured_ms = now_ms + CONFIG_MS
-        present = config_text(self._arena)
-        text = membership_text(self._config, self._clients_known(present))
-        if text != present:
+        text = members.zookeeper_text(self.clients())
+        if text != config_text(self._arena):
             yield make_entry(OP_CONFIG, text.encode())
-
-    def _clients_known(self, present: str) -> Mapping[int, Address]:
-        return {**clients_of(present), **self._clients}
 
     def _reaps_due(self, now_ms: int, wall_ms: int) -> Iterable[bytes]:
         if self._cursor == 0:
