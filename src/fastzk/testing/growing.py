@@ -11,9 +11,11 @@ from pathlib import Path
 
 from kazoo.client import KazooClient
 
+from fastzk.node.secret_files import SUPER_DIGEST_VARIABLE
 from fastzk.testing.ensemble import LOOPBACK, SERVE_S_MAX, Address, Ensemble, Node, free_ports, wait_for
 
 SUPER = "super:test"
+SUPER_DIGEST = "super:" + base64.b64encode(hashlib.sha1(SUPER.encode()).digest()).decode()
 CONFIG_PATH = "/zookeeper/config"
 
 
@@ -21,11 +23,7 @@ class GrowingEnsemble(Ensemble):
     """So many nodes to begin with, and a super user `SUPER`, who may change them."""
 
     def __init__(self, size: int, directory: Path, options: Sequence[str] = ()) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
-        secret = directory / "super"
-        secret.touch(mode=0o600)
-        secret.write_text("super:" + base64.b64encode(hashlib.sha1(SUPER.encode()).digest()).decode() + "\n")
-        self._options = ["--cpus", "any", "--workers", "1", "--super-digest-file", str(secret), *options]
+        self._options = ["--cpus", "any", "--workers", "1", *options]
         # Where each node's others reach it, by number.
         self.places: dict[int, Address] = {}
         super().__init__(size, directory, self._options)
@@ -33,7 +31,9 @@ class GrowingEnsemble(Ensemble):
     def _make_node(self, number: int, zk: Address, native: Address, peers: str, options: Sequence[str]) -> Node:
         if not self.places:
             self.places = dict(enumerate(self.peers, 1))
-        return super()._make_node(number, zk, native, self._listed(), self._options)
+        node = super()._make_node(number, zk, native, self._listed(), self._options)
+        node.environment[SUPER_DIGEST_VARIABLE] = SUPER_DIGEST
+        return node
 
     def _listed(self) -> str:
         return ",".join(f"{n}={host}:{port}" for n, (host, port) in sorted(self.places.items()))
@@ -41,9 +41,8 @@ class GrowingEnsemble(Ensemble):
     def add(self, number: int | None = None) -> Node:
         """Starts a new node that is no member yet; does not wait."""
         number = max(self.places) + 1 if number is None else number
-        zk, native, place = [(LOOPBACK, port) for port in free_ports(3)]
-        self.places[number] = place
-        node = Node(number, zk, native, self._listed(), self.home / str(number), self._options)
+        zk, native, self.places[number] = [(LOOPBACK, port) for port in free_ports(3)]
+        node = self._make_node(number, zk, native, "", [])
         self.nodes.append(node)
         node.start()
         return node
