@@ -5,8 +5,7 @@
     version=0                                                      of the membership, in hex; no line feed behind it
 
 Curator's EnsembleTracker, zkCli's `config` and others read this.  A node has one port for all that nodes say to each other, and
-none for elections: that is told as 0, since ZooKeeper's own reader of this text refuses two ports that are the same; or as
-whoever added the node by a reconfig gave it.  state/members.py writes it.
+none for elections: that is told as 0, since ZooKeeper's own reader of this text refuses two ports that are the same.
 Rule: values in, text out."""
 
 from __future__ import annotations

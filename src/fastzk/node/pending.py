@@ -21,9 +21,9 @@ class Pending:
     def __bool__(self) -> bool:
         return bool(self._batches)
 
-    def add(self, entries: bytes, count: int) -> bool:
-        """Takes a batch; False when there is no room for it."""
-        if self._bytes + len(entries) > limits.PENDING_BYTES_MAX:
+    def add(self, entries: bytes, count: int, *, is_own: bool = False) -> bool:
+        """Takes a batch; False when there is no room for it.  For a leader's own entries there is: nobody would send them again."""
+        if not is_own and self._bytes + len(entries) > limits.PENDING_BYTES_MAX:
             return False
         self._batches.append((count, entries))
         self._bytes += len(entries)

@@ -8,8 +8,6 @@ Rule: it follows the log entry by entry: what is appended is pushed, what is cut
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from fastzk.config import Address, NodeConfig
 from fastzk.raft.messages import Range
 from fastzk.state.members import Members
@@ -23,15 +21,6 @@ NOWHERE = Address("nowhere.invalid", 1)
 def first_members(config: NodeConfig) -> Members:
     """The members of an ensemble that begins: those of --peers."""
     return Members.from_peers(config.peers or {config.node_id: NOWHERE}, config.observers)
-
-
-def with_own_address(members: Members, config: NodeConfig) -> Members:
-    """The same members, with this node where --peers has it now: whoever decides alone may move."""
-    own = config.peers.get(config.node_id)
-    if own is None:
-        return members
-    moved = [replace(each, address=own) if each.node_id == config.node_id else each for each in members.members]
-    return replace(members, members=tuple(moved))
 
 
 class Roster:
@@ -51,11 +40,6 @@ class Roster:
     def in_force(self) -> Members:
         """The newest, whether committed or not."""
         return self._stack[-1][1]
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether the members in force are applied, and no change of them is under way."""
-        return self.in_force == self.applied and self.applied.is_settled
 
     def append(self, batch: Range) -> None:
         """The log has grown by a batch."""

@@ -73,14 +73,14 @@ class Upkeep:
             self._clients.pop(node_id, None)
 
     def clients(self) -> Mapping[int, Address]:
-        """Where the nodes' clients go, as far as it was ever said."""
-        return {**clients_of(config_text(self._arena)), **self._clients}
+        """Where the clients of nodes go, as far as that is known."""
+        return self._clients_known(config_text(self._arena))
 
     def due(self, epoch: int, now_ms: int, wall_ms: int, last_index: int, members: Members | None, *, is_idle: bool) -> list[bytes]:
         """The entries to propose now; for a leader whose epoch has begun, once each tick.
 
-        `members` are those to be told: None while they change, which whoever changes them tells.  `is_idle` says that everything
-        it was asked to propose is in the log, which ends at `last_index`."""
+        `members` are those that /zookeeper/config is to tell of, None while they change, or for a node that stands alone;
+        `is_idle` says that everything it was asked to propose is in the log, which ends at `last_index`."""
         if epoch != self._epoch:
             self._epoch, self._cursor, self._is_round_open, self._round_index = epoch, 0, False, 0
             self._configured_ms = self._swept_ms = 0
@@ -96,12 +96,16 @@ class Upkeep:
         return entries
 
     def _config_due(self, now_ms: int, members: Members | None) -> Iterable[bytes]:
-        if not self._config.peers or members is None or now_ms < self._configured_ms:
+        if members is None or now_ms < self._configured_ms:
             return
         self._configured_ms = now_ms + CONFIG_MS
-        text = members.zookeeper_text(self.clients())
-        if text != config_text(self._arena):
+        present = config_text(self._arena)
+        text = members.zookeeper_text(self._clients_known(present))
+        if text != present:
             yield make_entry(OP_CONFIG, text.encode())
+
+    def _clients_known(self, present: str) -> Mapping[int, Address]:
+        return {**clients_of(present), **self._clients}
 
     def _reaps_due(self, now_ms: int, wall_ms: int) -> Iterable[bytes]:
         if self._cursor == 0:
