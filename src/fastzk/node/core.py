@@ -79,7 +79,9 @@ class NodeCore:
         self._history_file = found.history_file
         # Checksum of the first block, once that is committed: nodes of another history are not listened to.
         self.history = found.history
-        self.writer = LogWriter(self.log, appender=world.make_appender(self.log))
+        # No longer than what a snapshot is due after, so that there is something to remove behind one.
+        segment_bytes = min(limits.SEGMENT_BYTES_MAX, world.pace.log_bytes)
+        self.writer = LogWriter(self.log, segment_bytes_max=segment_bytes, appender=world.make_appender(self.log))
         self.machine, base = self._load(arena, store, found.snapshot)
         self._roster = Roster(base, self.log)
         self._members_file = CheckedText(world.disk, directory, MEMBERS_NAME, config.node_id, world.uid)
@@ -254,7 +256,7 @@ class NodeCore:
                     self.add(entry, 1)
             case Offer():
                 if sender == self.peer.leader_id:
-                    self._fetching.offered(sender, message, self.machine.applied_index, self._now_ms)
+                    self._fetching.offered(sender, self.peer.epoch, message, self.machine.applied_index, self._now_ms)
             case Ask():
                 self._sharing.hear(sender, message)
             case Piece():
