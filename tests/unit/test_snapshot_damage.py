@@ -214,6 +214,18 @@ def test_any_byte_of_a_record_may_be_nonsense(arena: Arena) -> None:
     assert 0 <= min(offsets) <= max(offsets) < len(payload)
 
 
+def test_a_path_twice_is_refused_though_all_sums_are_right() -> None:
+    twins = new_arena(1 << 16)
+    format_tree(twins)
+    for path in (b"/twin0", b"/twin1"):
+        tree.create(twins, path, b"", OPEN, 0, 0, 5, 5)
+    payload, state = b"".join(encode(twins)).replace(b"twin1", b"twin0"), state_of(twins)
+    with pytest.raises(RecordDamaged, match="there already"):
+        load(state, [payload])
+    with pytest.raises(RecordDamaged, match="there already"):
+        load(state, [record for _, record in records(payload)])
+
+
 def test_random_bytes_are_no_records(arena: Arena) -> None:
     state, payload, random = state_of(arena), b"".join(encode(arena, 1 << 18)), Random(5)
     for _ in range(3000):
