@@ -363,6 +363,30 @@ def test_the_simulated_disk_renames_wholly_or_not_at_all(mode: CrashMode) -> Non
     assert disk.list("d")[0] == "last"
 
 
+def test_damage_is_not_given_to_others() -> None:
+    source, arena = prepared()
+    whole = SnapshotStore(source, DIRECTORY)
+    write(whole, arena, CHUNK_BYTES)
+    content = source.content(whole.path(3))
+    for at in range(200, len(content), 97):
+        source.flip(whole.path(3), at)
+        upload, fetched = Upload(whole, 3), b""
+        while piece := upload.read(len(fetched), 500):
+            fetched += piece
+        assert content.startswith(fetched)
+        assert at - 2 * CHUNK_BYTES < len(fetched) <= at
+        assert upload.damage is not None
+        assert upload.damage.file == whole.path(3)
+        assert upload.read(at, 10) == b""
+        source.flip(whole.path(3), at)
+    with_header = Upload(whole, 3)
+    assert with_header.read(0, 1 << 20) == content
+    assert with_header.damage is None
+    source.flip(whole.path(3), 30)
+    with pytest.raises(SnapshotDamaged):
+        Upload(whole, 3)
+
+
 def test_an_upload_goes_on_though_its_file_is_removed() -> None:
     source, _ = prepared()
     store = SnapshotStore(source, DIRECTORY)
