@@ -272,8 +272,8 @@ MUTANTS = (
         0,
         "counts a node that is not sound",
         "progress.py",
-        "        if is_sound:\n            self.counted_index = max",
-        "        if True:\n            self.counted_index = max",
+        "is_news = is_sound and index > self.counted_index",
+        "is_news = index > self.counted_index",
     ),
     Mutant(
         0,
