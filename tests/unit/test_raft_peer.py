@@ -119,9 +119,9 @@ def test_after_the_last_epoch_a_node_stops_and_says_so() -> None:
     disk = RangeDisk()
     disk.hard_state = (EPOCH_MAX, 2)
     peer = new_peer(disk=disk)
+    peer.step(Append(2, EPOCH_MAX, 0, 0, (), 0, 1))
     with pytest.raises(AssertionError, match="is the last there is"):
-        for _ in range(100):
-            peer.tick()
+        peer.peer_lost(2)
 
 
 def test_votes_of_an_earlier_epoch_count_for_nothing() -> None:

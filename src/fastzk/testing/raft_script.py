@@ -45,8 +45,8 @@ from fastzk.raft.peer import (
     Ready,
     Role,
 )
-from fastzk.testing.range_disk import RangeDisk, Report
 from fastzk.testing.raft_words import short
+from fastzk.testing.range_disk import RangeDisk, Report
 
 STABILIZE_ROUNDS_MAX = 200
 ELECT_ROUNDS_MAX = 10
