@@ -74,6 +74,15 @@ HOST_BYTES_MAX = 253  # a name, as DNS allows
 MEMBERS_BYTES_MAX = 64 << 10  # of all members as text: twice what as many of the longest names need
 WORKERS_MAX = 63
 
+# Requests to change the members that wait to be judged; more of them come again.
+RECONFIGS_WAITING_MAX = 64
+
+# A new voter that stands still for so long on its way to what was logged when it came in does not become one.
+CATCH_UP_MS_MAX = 10_000
+
+# A leader that will not be a voter waits so long for another one to take over: longer than any election.
+TRANSFER_MS_MAX = 3_000
+
 # Raft's tick.  A silent leader is replaced after ELECTION_TICKS to twice as many (0.8 to 1.6 s); a killed one at once.
 TICK_MS = 50
 ELECTION_TICKS = 16

@@ -18,7 +18,7 @@ from fastzk._core.arena cimport (
     Arena, arena_header_t, owners_add, pin_let_go, pin_read, pin_t, prefetch)
 from fastzk._core.digest cimport digest_add, digest_of_data, digest_of_stat
 from fastzk._core.layout cimport (
-    GRANULE, NULL_DATA, RESULTS_MAX, acl_t, buffer_append, buffer_clear, buffer_free, buffer_room, buffer_t, ref_t,
+    GRANULE, NULL_DATA, RESULTS_MAX, acl_t, buffer_append, buffer_clear, buffer_free, buffer_room, ref_t,
     results_t, session_t, znode_t)
 from fastzk._core.quota cimport quota_is_limits
 from fastzk._core.ref_map cimport REF_UNKNOWN, ref_map_find, ref_map_free, ref_map_put, ref_map_t

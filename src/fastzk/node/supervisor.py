@@ -25,9 +25,10 @@ from types import FrameType
 from fastzk import limits
 from fastzk.config import Address, ConfigError, NodeConfig
 from fastzk.node import process
-from fastzk.node.dynamic import config_lines, membership_text
+from fastzk.node.dynamic import config_lines
 from fastzk.node.engine import Engine
 from fastzk.node.restart import RESTARTS_MAX, RESTARTS_WITHIN_S, STATUS_RESTART, Restarts, StartAnew
+from fastzk.node.roster import first_members
 from fastzk.node.setup import EngineSetup
 from fastzk.node.stats import STATS_BYTES
 from fastzk.node.tls_context import CertificateFiles
@@ -69,7 +70,7 @@ class Supervisor:
     def __init__(self, config: NodeConfig) -> None:
         self._config = config
         self._pid = os.getpid()
-        members = membership_text(config, {}).encode()
+        members = first_members(config).encode()
         self._directory = DataDirectory.claim(str(config.data_dir), config.node_id, config.voters, members)
         for note in self._directory.notes:
             logger.warning("%s", note)
@@ -224,6 +225,7 @@ class Supervisor:
             worker_address=self._worker_address,
             ready_fd=self._engine_ready_fd,
             uid=self._directory.uid,
+            members=self._directory.members,
             stats_fd=self._stats_fd,
             run_fd=self._run_fd,
         )

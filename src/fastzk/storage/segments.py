@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from fastzk._core.blocks import BlockDamaged, BlockInfo, check
 from fastzk.storage._tail import fnv1a
 from fastzk.storage.disk import Disk, File
+from fastzk.wire.blocks import BLOCK_MEMBERS
 
 SECTOR = 512  # a disk writes this much, aligned, wholly or not at all
 READ_BYTES = 1 << 20  # a scan holds this much of a file, or one block if that is larger
@@ -187,6 +188,8 @@ class Scan:
     # First indexes of the segments, oldest first, without one that is to be removed.
     segments: list[int] = field(default_factory=list)
     blocks: BlockIndex = field(default_factory=BlockIndex)
+    # First indexes of the blocks that bring a membership.
+    memberships: list[int] = field(default_factory=list)
     # Of the last segment: where its last right record ends, and whether that is a seal.
     offset: int = 0
     is_sealed: bool = False
@@ -288,6 +291,8 @@ class _SegmentScan:
             if reason is not None:
                 raise self.damaged(offset, f"the block does not follow: {reason}")
             found.blocks.append(block.first_index, block.first_zxid, self.first_index, offset, block.size)
+            if block.kind == BLOCK_MEMBERS:
+                found.memberships.append(block.first_index)
             end.advance(block)
             offset = found.offset = offset + block.size
             found.is_sealed = False

@@ -19,10 +19,12 @@ The text, under storage/checked.py's line, one fact a line:
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 
+from fastzk.state.formation import SoundState
 from fastzk.storage.checked import CheckedText, TextDamaged
 from fastzk.storage.disk import Disk
+
+__all__ = ["SOUNDNESS_NAME", "SoundState", "Soundness", "SoundnessFile"]
 
 SOUNDNESS_NAME = "soundness"
 REASON_CHARACTERS_MAX = 2000
@@ -30,14 +32,6 @@ _FACTS = re.compile(
     r"state (new|rejoining|sound)\n(?:nonce ([0-9a-f]{16})\n)?(?:reason ([^\n]*)\n)?"
     r"(?:founding ((?:\d{1,3}=[0-9a-f]{16})(?:,\d{1,3}=[0-9a-f]{16})*)\n)?"
 )
-
-
-class SoundState(Enum):
-    """What a node may do in its ensemble."""
-
-    NEW = "new"
-    REJOINING = "rejoining"
-    SOUND = "sound"
 
 
 @dataclass(frozen=True, slots=True)
