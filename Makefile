@@ -10,7 +10,7 @@ SOURCES := $(shell find src -name '*.pyx' -o -name '*.pxd' -o -name '*.h' -o -na
 export FASTZK_BUILD_JOBS ?= $(shell nproc)
 
 .DEFAULT_GOAL := help
-.PHONY: help build test lint run demo systems bench bench-vs bench-first profile torture watch-torture failover fuzz differential clean
+.PHONY: help build test lint run demo systems bench bench-vs bench-first profile torture watch-torture failover fuzz corpus differential clean
 
 help:
 	@echo 'make build      .venv with fastzk-node, from the pinned dependencies'
@@ -26,6 +26,7 @@ help:
 	@echo 'make watch-torture   a million events (ROUNDS=...), none of them late, lost or doubled'
 	@echo 'make failover   the leader of three nodes killed twenty times, as clients on the others see it'
 	@echo 'make fuzz       100,000 hostile inputs for each port'
+	@echo 'make corpus     every byte of a megabyte of log, vote, snapshots: changed, and told'
 	@echo 'make differential   20,000 conversations with Apache ZooKeeper and with fastzk, compared'
 	@echo 'make clean      all of it away again'
 
@@ -92,6 +93,9 @@ failover: build
 
 fuzz: build
 	$(BIN)/python -m pytest -q -m long tests/crash/test_hostile.py
+
+corpus: build
+	$(BIN)/python -m pytest -q -s -m long -n $(TEST_JOBS) tests/property/test_corpus.py
 
 differential: build
 	$(BIN)/python tests/compat/differential.py --seed 1 --sequences 20000 --jobs $$(( ($$(nproc) + 2) / 3 ))
