@@ -333,6 +333,7 @@ class NodeCore:
         self._do_ready()
         if self._is_reigning:
             self.leading.step(self._now_ms)
+            self._do_ready()  # the next block's place is known once the log thread has been given those before it
         self._tell_status()
         self._pass_on()
         self._do_ready()
@@ -397,6 +398,10 @@ class NodeCore:
     def add(self, entries: bytes, count: int) -> None:
         """Takes a leader's own entries for one of the next blocks."""
         self._pending.add(entries, count, is_own=True)
+
+    def drop(self, op: int) -> None:
+        """Takes a leader's own entries of an operation back, as far as they are in no block."""
+        self._pending.drop(op)
 
     @property
     def is_idle(self) -> bool:

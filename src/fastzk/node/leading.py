@@ -22,7 +22,7 @@ from fastzk.node.upkeep import Upkeep
 from fastzk.raft.peer import Busy, ChangePending, EpochFull, NotLeader, Peer, Role
 from fastzk.state.members import Members
 
-OP_CLOSE_SESSION, OP_MEMBERS = -11, -15
+OP_CLOSE_SESSION, OP_CONFIG, OP_MEMBERS = -11, -14, -15
 BLOCK_MEMBERS = 1
 
 logger = logging.getLogger("fastzk.engine")
@@ -33,6 +33,9 @@ class Desk(Protocol):
 
     def add(self, entries: bytes, count: int) -> None:
         """Into one of the next blocks."""
+
+    def drop(self, op: int) -> None:
+        """Takes back what was added of an operation, as far as it is in no block."""
 
     def seal(self, entries: list[bytes], count: int, kind: int = 0) -> bytes:
         """A block that is next in the log.  Raises NotLeader."""
@@ -125,7 +128,8 @@ class Leading:
     def is_free(self) -> bool:
         peer = self._peer
         has_begun = peer.role is Role.LEADER and self._leases.is_kept_in(peer.epoch)
-        return has_begun and peer.membership_index <= peer.committed_index and not peer.is_transferring
+        # Applied, and not only committed: a request that is answered in that block must be known as answered.
+        return has_begun and peer.membership_index <= self._machine.applied_index and not peer.is_transferring
 
     @property
     def last_index(self) -> int:
@@ -156,6 +160,8 @@ class Leading:
             self._peer.propose_membership(block, count, members.membership)
         except (NotLeader, Busy, EpochFull, ChangePending):
             return False
+        # What was to tell clients of the members before must not come behind what tells them of these.
+        self._desk.drop(OP_CONFIG)
         return True
 
     def propose(self, entry: bytes) -> None:

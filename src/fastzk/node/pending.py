@@ -4,7 +4,11 @@ Rule: they may be dropped at any time; their workers keep them, and send all tha
 
 from __future__ import annotations
 
+import struct
+
 from fastzk import limits
+
+_OP, _OP_AT = struct.Struct("<i"), 8  # of entry_t
 
 
 class Pending:
@@ -39,6 +43,12 @@ class Pending:
         """Gives back what could not be proposed; it is first in line again."""
         self._batches[:0] = taken
         self._bytes += sum(len(entries) for _, entries in taken)
+
+    def drop(self, op: int) -> None:
+        """Drops what the leader itself added of an operation, each a batch of its own."""
+        kept = [batch for batch in self._batches if batch[0] > 1 or _OP.unpack_from(batch[1], _OP_AT)[0] != op]
+        self._bytes -= sum(len(entries) for _, entries in self._batches) - sum(len(entries) for _, entries in kept)
+        self._batches = kept
 
     def take_all(self) -> list[tuple[int, bytes]]:
         """Takes everything."""
