@@ -2,8 +2,8 @@
 
 A World is clients, servers and one log, all in one thread; a seed decides what happens next.  Servers apply the log at their own
 pace and answer from what they have; connections are cut with requests on their way, some of which are done all the same, later;
-clients come back with the session they had, on either wire; sessions expire; epochs change.  The clients' wires go through Taps, so a
-history comes about as a recorded one does.
+clients come back with the session they had, on either wire; sessions expire; epochs change.  The clients' wires go through Taps,
+so a history comes about as a recorded one does.
 
 Rule: nothing of the judges is used here, and of what they judge by only the model."""
 
@@ -53,9 +53,10 @@ class Client:
 class World:
     """Everything, and what happens next."""
 
-    def __init__(self, seed: int, steps: int = 400, clients: int = 4, servers: int = 3) -> None:
+    def __init__(self, seed: int, steps: int = 400, clients: int = 4, servers: int = 3, history: History | None = None) -> None:
+        """history: where to note it all; else it is kept in memory."""
         self.random = Random(seed)
-        self.history = History({"title": f"made with seed {seed}", "unknown_share_max": 1.0})
+        self.history = history or History({"title": f"made with seed {seed}", "unknown_share_max": 1.0})
         self.now_ns = 1_000_000_000
         self.log = Log(self.random)
         self.servers = [Server(f"node-{number}", self.log) for number in range(1, servers + 1)]
@@ -102,7 +103,8 @@ class World:
         digest = digest_of(blocks)
         for server in self.servers:
             self.history.node(server.name, self.log.zxid, digest, blocks)
-            self.history.nodes[-1].znodes = {path: packed(z.data) + z.stat() for path, z in server.model.znodes.items()}
+            for node in self.history.nodes[-1:]:
+                node.znodes = {path: packed(znode.data) + znode.stat() for path, znode in server.model.znodes.items()}
 
     def settle(self) -> None:
         """All that is on its way arrives."""
@@ -219,7 +221,9 @@ class World:
             # These are only ever changed by what concerns them alone.
             plain = choose(("/p", "/q"))
             create, delete = records.Create(plain, data, acl, 0), records.Delete(plain, version)
-            return choose((create, records.SetData(plain, data, version), records.SetData(plain, data, -1), records.Sync(plain), delete))
+            return choose(
+                (create, records.SetData(plain, data, version), records.SetData(plain, data, -1), records.Sync(plain), delete)
+            )
         if kind < 30:
             return records.Create(path, data, acl, choose((0, 0, 0, 1)))
         if kind < 36:

@@ -87,7 +87,8 @@ def judge_expiries(case: Case, done: Done) -> None:
     heard: dict[int, list[tuple[int, int, object]]] = defaultdict(list)
     for connection in case.history.connections:
         if connection.open_ns is not None:
-            heard[connection.session_id].append((connection.open_ns, connection.start_ns, connection))
+            # It stands in the log before the session's end, so it was heard, whenever it was answered.
+            heard[connection.session_id].append((0, connection.start_ns, connection))
     for request in case.history.requests:
         life = case.lives.get(request.session_id)
         if request.returned_ns is not None and life is not None and life.is_expired:

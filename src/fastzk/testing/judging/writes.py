@@ -34,13 +34,13 @@ def judge_writes(case: Case) -> Done:
     """Judges every write; gives which request is which entry."""
     done = Done()
     unknown: dict[Key, list[Request]] = defaultdict(list)
-    refused: set[Key] = set()
+    refused: dict[Request, Key] = {}
     writes = [request for request in case.history.requests if request.op in WRITES]
     for request in writes:
         if request.returned_ns is not None and not judge_answer(case, request, done):
-            refused.add(key_of(request))
+            refused[request.first] = key_of(request)
     for request in writes:
-        if request is request.first and request not in done.answers:
+        if request is request.first and request not in done.answers and request not in refused:
             unknown[key_of(request)].append(request)
     claimed = {key_of(request): request for request in done.by_zxid.values()}
     for zxid, (at, outcome) in case.log.items():
@@ -53,7 +53,7 @@ def judge_writes(case: Case) -> Done:
             done.by_zxid[zxid] = unknown[key].pop(0)
         elif key in claimed:
             case.flag("C2", "a write is done twice", claimed[key], at)
-        elif key in refused:
+        elif key in refused.values():
             case.flag("C2", "a write that was refused is done", at)
         else:
             case.flag("C2", "the log has a write that nobody asked for", at)
