@@ -85,7 +85,9 @@ def test_a_full_disk(chaos: Path, small_disk: Path) -> None:
     node = run.site.nodes[2]
     node.environment.clear()  # what the lossy disk keeps aside must be on the same file system
     node.data_dir.mkdir(parents=True)
-    mounted = subprocess.run(["mount", "-o", "loop", str(small_disk), str(node.data_dir)], capture_output=True, text=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-o", "loop", str(small_disk), str(node.data_dir)], capture_output=True, text=True, check=False
+    )
     if mounted.returncode:
         shutil.rmtree(run.home)
         pytest.skip(f"no file system of its own can be mounted here: {mounted.stderr.strip()}")
@@ -138,5 +140,3 @@ def test_disks_that_lie_are_found_out(chaos: Path) -> None:
         assert not verdict.is_passed, "acknowledged writes were lost, and no judge has seen it"
         assert verdict.found["C2"] > 0, verdict
         run.is_kept = False
-
-

@@ -61,7 +61,7 @@ def report(run: Run) -> int:
     say(f"faults: {faults or 'none'}")
     say(
         f"{run.crowd.answered:,} answers, {run.crowd.writes:,} writes acknowledged, {run.crowd.unknown:,} unknown; "
-        f"longest time without a write {run.gap.longest_s:.2f} s"
+        f"longest time without a write {run.gap.longest_s:.2f} s, {run.gap.longest_healed_s:.2f} s after all was healed"
     )
     say(
         f"{sum(kills for kills, _ in lost)} deaths took back {sum(each.writes for _, each in lost):,} writes and "
@@ -76,7 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     option = parser.add_argument
     option("--minutes", type=float, default=10.0, help="how long (default %(default)s)")
     option("--seed", type=int, default=1, help="of faults and workload (default %(default)s)")
-    option("--cycles", default="", metavar="KIND=N,...", help="kill -9 so often instead, as fast as it goes: kill, leader, all, lossy")
+    option(
+        "--cycles", default="", metavar="KIND=N,...", help="kill -9 so often instead, as fast as it goes: kill, leader, all, lossy"
+    )
     option("--lying", action="store_true", help="plant a defect instead: disks that lie about a sync; the judges must find it")
     option("--only", default="", metavar="FAULT,...", help="only these faults")
     option("--rate", type=float, default=300.0, help="requests per second, of all clients together (default %(default)s)")

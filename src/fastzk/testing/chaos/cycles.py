@@ -65,6 +65,7 @@ def cycle(run: Run, kind: str, random: Random) -> None:
     run.fault(f"kill-{kind}" if kind != "kill" else kind, target=",".join(node.name for node in victims))
     kill_at_once(victims)
     run.site.start_all()
+    run.gap.healed()
     enough = run.crowd.writes + WRITES_BETWEEN
     is_patient = random.random() >= IMPATIENT_SHARE
 
@@ -97,7 +98,13 @@ def run_lie(run: Run) -> None:
 def await_writes(run: Run, count: int) -> None:
     """Returns when so many more writes were acknowledged."""
     enough = run.crowd.writes + count
-    wait_for(lambda: run.crowd.check() or run.crowd.writes >= enough, BACK_S_MAX, f"{count} more writes")
+
+    def is_enough() -> bool:
+        run.crowd.check()
+        run.gap.look()
+        return run.crowd.writes >= enough
+
+    wait_for(is_enough, BACK_S_MAX, f"{count} more writes")
 
 
 def kill_at_once(nodes: Iterable[ChaosNode]) -> None:

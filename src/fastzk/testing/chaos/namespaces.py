@@ -17,6 +17,7 @@ import ctypes
 import os
 import subprocess
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -62,8 +63,7 @@ class Network:
 
     def __enter__(self) -> Self:
         try:
-            with open("/proc/sys/net/ipv4/ip_forward", "w") as file:  # noqa: PTH123
-                file.write("1")
+            Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
             for number in range(1, self.size + 1):
                 self._add(number)
         except (OSError, subprocess.CalledProcessError) as error:

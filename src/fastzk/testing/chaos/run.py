@@ -88,6 +88,7 @@ class Run:
     def fault(self, what: str, **details: object) -> None:
         """Notes a fault that is about to be injected."""
         self.faults[what] += 1
+        self.gap.disturbed()
         self.recording.fault(what, time.monotonic_ns(), **details)
 
     def healed(self, what: str, **details: object) -> None:
