@@ -79,7 +79,8 @@ class Network:
 
     def _add(self, number: int) -> None:
         # cat holds the namespace, and ends when this process does, which has the other end of its pipe.
-        holder = subprocess.Popen(["unshare", "--net", "cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        command = ["unshare", "--net", "cat"]
+        holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
         self._holders.append(holder)
         assert holder.stdin is not None
         assert holder.stdout is not None

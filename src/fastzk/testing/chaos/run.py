@@ -122,5 +122,7 @@ class Run:
         self.recording.close()
         self._is_over = True
         verdict = judge(read_history(self.home / "history"))
+        for line in [line for node in self.site.nodes for line in node.confessions()]:
+            verdict.flag("crash", line)
         self.is_kept = not verdict.is_passed
         return verdict
