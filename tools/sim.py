@@ -109,7 +109,9 @@ def main() -> int:
     elif not end and not options.minutes:
         parser.error("--seeds without an end needs --minutes")
     printer = print if options.trace else None
-    run: Callable[..., Outcome] = run_raft if options.raft else partial(run_nodes, events=options.events, settings=tuple(options.set))
+    run: Callable[..., Outcome] = (
+        run_raft if options.raft else partial(run_nodes, events=options.events, settings=tuple(options.set))
+    )
     if printer is not None:
         run = partial(run, printer=printer)
     return report(run, seeds, options)

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from random import Random
 
-from fastzk.testing.disk import CRASH_MODES, CrashMode
 from fastzk.raft.settings import Limits
+from fastzk.testing.disk import CRASH_MODES, CrashMode
 from fastzk.testing.network import NetworkFaults
 
 # What tools/sim.py --shrink may turn off, one after the other: the field's name and the value that is "off".

@@ -194,7 +194,9 @@ class Host:
         self.core = core
         self.last_log = core.log
         self._history = core.history
-        world.trace.line(f"{self.node_id} starts: last {core.log.last_index} of epoch {core.log.last_epoch}, vote {core.peer.epoch}")
+        world.trace.line(
+            f"{self.node_id} starts: last {core.log.last_index} of epoch {core.log.last_epoch}, vote {core.peer.epoch}"
+        )
         world.starts(self)
         for _ in range(world.draw.workers):
             self._start_worker()
@@ -378,8 +380,12 @@ class Host:
         if self.core is None:
             return
         if self._accepts(sender, envelope):
-            self._messages.append((sender, envelope[4]))
-            self.plan_turn()
+            self.hear(sender, envelope[4])
+
+    def hear(self, sender: int, parts: list[bytes]) -> None:
+        """A message is taken in, in the next turn."""
+        self._messages.append((sender, parts))
+        self.plan_turn()
 
     def _accepts(self, sender: int, envelope: Envelope) -> bool:
         uid, history, incarnation, sequence, _ = envelope

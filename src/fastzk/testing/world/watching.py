@@ -1,14 +1,19 @@
 """C9: the watches of one client, and the events it must hear.
 
-Each change of the canonical history that one of its watches waits for is told once, in the order of zxids, before any answer at or
-above its zxid; nothing else is told.  A watch waits for changes above the zxid it was armed at.  After a reconnect the client names its
-watches; what it missed is replayed before the answer, the rest is armed as of the answer's zxid."""
+Each change of the canonical history that one of its watches waits for is told once, in the order of zxids, before any answer at
+or above its zxid; nothing else is told.  A watch waits for changes above the zxid it was armed at.  After a reconnect the client
+names its watches; what it missed is replayed before the answer, the rest is armed as of the answer's zxid."""
 
 from fastzk.testing.checkers import ensure
 from fastzk.testing.world.judge import Judge
 
 CREATED, DELETED, DATA_CHANGED, CHILDREN_CHANGED = 1, 2, 3, 4
-KINDS_OF_EVENT = {1: ("data", "persistent"), 2: ("data", "child", "persistent"), 3: ("data", "persistent"), 4: ("child", "persistent")}
+KINDS_OF_EVENT = {
+    1: ("data", "persistent"),
+    2: ("data", "child", "persistent"),
+    3: ("data", "persistent"),
+    4: ("child", "persistent"),
+}
 LASTING = ("persistent", "recursive")
 
 
@@ -82,7 +87,9 @@ class Watching:
         while place < len(changes) and changes[place][0] == zxid and (changes[place] != (zxid, event, path) or place in self._told):
             place += 1
         is_due = due is not None and due[0] == zxid and place < len(changes) and changes[place] == (zxid, event, path)
-        ensure(is_due and self._waits_for(zxid, event, path), "C9", f"event {event} of {path!r} at {zxid:#x} was told; due is {due}")
+        ensure(
+            is_due and self._waits_for(zxid, event, path), "C9", f"event {event} of {path!r} at {zxid:#x} was told; due is {due}"
+        )
         for kind in KINDS_OF_EVENT[event]:
             held = self.armed.get((path, kind)) if kind not in LASTING else None
             if held:
