@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fastzk import limits
 from fastzk.config import Address
 from fastzk.raft.membership import Membership
-from fastzk.state.members import Member, Members, MembersError
+from fastzk.state.members import Asker, Member, Members, MembersError, Role
 
 HOSTS = st.one_of(
     st.from_regex(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,20})", fullmatch=True), st.sampled_from(["::1", "fd00::4", "fe80::1%eth0"])
@@ -25,14 +25,19 @@ def any_members(draw: st.DrawFn) -> Members:
     addresses = draw(st.lists(ADDRESSES, min_size=1, max_size=8, unique=True))
     ids = sorted(draw(st.sets(st.integers(1, 254), min_size=len(addresses), max_size=len(addresses))))
     is_joint = draw(st.booleans())
-    roles = st.sampled_from(["voter", "observer", "leaving"] if is_joint else ["voter", "observer", "learner"])
-    members = [Member(i, draw(roles), address, draw(st.none() | ADDRESSES)) for i, address in zip(ids, addresses, strict=True)]
+    third: Role = "leaving" if is_joint else "learner"
+    roles: st.SearchStrategy[Role] = st.sampled_from(["voter", "observer", third])
+    members = [
+        Member(number, draw(roles), address, draw(st.none() | ADDRESSES), draw(st.integers(0, 65535)))
+        for number, address in zip(ids, addresses, strict=True)
+    ]
     if not any(each.role == "voter" for each in members):
         members[0] = replace(members[0], role="voter")
     old = {each.node_id for each in members if each.role == "leaving"}
     if is_joint:
         old |= draw(st.sets(st.sampled_from(ids)))
-    return Members(tuple(members), tuple(sorted(old)), draw(st.integers(0, 2**63 - 1)))
+    asker = draw(st.none() | st.builds(Asker, *[st.integers(0, 2**64 - 1)] * 7)) if old else None
+    return Members(tuple(members), tuple(sorted(old)), draw(st.integers(0, 2**63 - 1)), asker)
 
 
 @given(any_members())
@@ -71,13 +76,17 @@ THREE = Members((Member(1, "voter", A), Member(2, "voter", B, Address("0.0.0.0",
 
 
 def test_the_bytes() -> None:
-    joint = Members((Member(1, "voter", A), Member(2, "leaving", B), Member(4, "voter", D, Address("h", 1))), (1, 2), 7)
+    members = (Member(1, "voter", A), Member(2, "leaving", B), Member(4, "voter", D, Address("h", 1), 3888))
+    joint = Members(members, (1, 2), 7, Asker(9, 8, 7, 6, 5, 4, 3))
     assert joint.encode() == (
-        b"fastzk members 1\nversion 7\nold 1 2\nmember 1 voter 10.0.0.1:2881 -\n"
-        b"member 2 leaving 10.0.0.2:2881 -\nmember 4 voter 10.0.0.4:2881 h:1\n"
+        b"fastzk members 1\nversion 7\nold 1 2\nasker 9 8 7 6 5 4 3\nmember 1 voter 10.0.0.1:2881 - 0\n"
+        b"member 2 leaving 10.0.0.2:2881 - 0\nmember 4 voter 10.0.0.4:2881 h:1 3888\n"
     )
     assert joint.membership == Membership((1, 4), (), (1, 2))
-    assert joint.settled(8) == Members((Member(1, "voter", A), Member(4, "voter", D, Address("h", 1))), (), 8)
+    assert joint.settled(8) == Members((members[0], members[2]), (), 8)
+    assert joint.settled(8).zookeeper_text({}) == (
+        "server.1=10.0.0.1:2881:0:participant\nserver.4=10.0.0.4:2881:3888:participant;h:1\nversion=8"
+    )
     assert joint.addresses == {1: A, 2: B, 4: D}
 
 

@@ -12,7 +12,7 @@ from fastzk._core.blocks import make_entry, seal
 from fastzk.config import Address
 from fastzk.raft.membership import Membership
 from fastzk.raft.messages import Append, AppendReply, Range, TimeoutNow, Vote, VoteReply
-from fastzk.state.formation import Soundness
+from fastzk.state.formation import SoundState
 from fastzk.state.members import Members
 from fastzk.wire.blocks import range_of
 from fastzk.wire.care import Ask, Offer, Piece, Rejoin, Sample
@@ -38,13 +38,13 @@ MESSAGES: list[EnsembleMessage] = [
     AppendReply(2, 3, False, 12, 0, 0, 55),
     AppendReply(2, 3, True, 12, 4, 2, 2**64 - 1),
     AppendReply(2, 3, False, 12, 0, 0, 55, False),
-    Forward(3, b"".join(ENTRIES)),
+    Forward(3, b"".join(ENTRIES), 7),
     Touch(b"\1\2\3\4\5\6\7\0" * 3),
     Touch(b""),
     Resend(),
     Present(),
     Present("127.0.0.1:2181"),
-    Present("127.0.0.1:2181", 1 << 63, Soundness.NEW, ((1, 7), (254, 1 << 63))),
+    Present("127.0.0.1:2181", "127.0.0.1:2881", 1 << 63, SoundState.NEW, ((1, 7), (254, 1 << 63))),
     Rejoin(1 << 63),
     Sample(128, (1 << 128) - 2, 1 << 63),
     Offer(1, 2, 1 << 63),
@@ -69,6 +69,8 @@ def test_truncated_messages_are_refused(message: EnsembleMessage) -> None:
                 assert decode(cut, 2) == Touch(part[:size])
             elif isinstance(message, Present) and number == 1:
                 assert decode(cut, 2) == replace(message, client_address=part[:size].decode()), "an address is text of any length"
+            elif isinstance(message, Present) and number == 2:
+                assert decode(cut, 2) == replace(message, address=part[:size].decode())
             elif isinstance(message, Piece) and number == 1:
                 assert decode(cut, 2) == Piece(5, 6, part[:size]), "a piece is bytes of any length; the snapshot knows better"
             else:

@@ -5,7 +5,7 @@ Method: stories of a few nodes that hear each other's words, and random orders o
 
 from random import Random
 
-from fastzk.state.formation import Formation, Soundness
+from fastzk.state.formation import Formation, SoundState
 
 VOTERS = (1, 2, 3)
 
@@ -18,11 +18,11 @@ class Node:
         self.formation = Formation(number, uid, VOTERS)
 
     def tell(self, other: "Node") -> None:
-        other.formation.hear(self.number, self.uid, self.formation.soundness, dict(self.formation.seen))
+        other.formation.hear(self.number, self.uid, self.formation.state, dict(self.formation.seen))
 
 
 def test_a_single_voter_is_sound_at_once() -> None:
-    assert Formation(1, 77, [1]).soundness is Soundness.SOUND
+    assert Formation(1, 77, [1]).state is SoundState.SOUND
 
 
 def test_three_new_nodes_found_an_ensemble_and_two_of_three_do_not() -> None:
@@ -30,14 +30,14 @@ def test_three_new_nodes_found_an_ensemble_and_two_of_three_do_not() -> None:
     for _ in range(3):
         nodes[0].tell(nodes[1])
         nodes[1].tell(nodes[0])
-    assert nodes[0].formation.soundness is Soundness.NEW, "node 3 may be the only one that knows of the ensemble's past"
+    assert nodes[0].formation.state is SoundState.NEW, "node 3 may be the only one that knows of the ensemble's past"
     assert nodes[0].formation.missing() == [3]
     for _ in range(3):
         for one in nodes:
             for other in nodes:
                 if one is not other:
                     one.tell(other)
-    assert {node.formation.soundness for node in nodes} == {Soundness.SOUND}
+    assert {node.formation.state for node in nodes} == {SoundState.SOUND}
     assert {tuple(sorted(node.formation.seen.items())) for node in nodes} == {((1, 11), (2, 22), (3, 33))}
 
 
@@ -45,15 +45,15 @@ def test_a_sound_node_vouches_for_the_directories_it_was_founded_with_and_for_no
     founded = {1: 11, 2: 22, 3: 33}
     late, wiped, stranger = Formation(3, 33, VOTERS), Formation(3, 34, VOTERS), Formation(4, 44, (1, 4))
     for formation in (late, wiped, stranger):
-        formation.hear(1, 11, Soundness.SOUND, founded)
-    assert late.soundness is Soundness.SOUND
-    assert wiped.soundness is stranger.soundness is Soundness.REJOINING
+        formation.hear(1, 11, SoundState.SOUND, founded)
+    assert late.state is SoundState.SOUND
+    assert wiped.state is stranger.state is SoundState.REJOINING
 
 
 def test_hearing_of_a_node_that_rejoins_is_hearing_of_a_past() -> None:
     formation = Formation(3, 33, VOTERS)
-    formation.hear(1, 11, Soundness.REJOINING, {})
-    assert formation.soundness is Soundness.REJOINING
+    formation.hear(1, 11, SoundState.REJOINING, {})
+    assert formation.state is SoundState.REJOINING
 
 
 def test_no_two_sound_nodes_were_founded_with_different_directories() -> None:
@@ -67,7 +67,7 @@ def test_no_two_sound_nodes_were_founded_with_different_directories() -> None:
             if random.random() < 0.05:
                 number = random.randrange(3)
                 nodes[number] = Node(number + 1, nodes[number].uid + 1)
-            sound = [node for node in nodes if node.formation.soundness is Soundness.SOUND]
+            sound = [node for node in nodes if node.formation.state is SoundState.SOUND]
             assert len({tuple(sorted(node.formation.seen.items())) for node in sound}) <= 1, f"seed {seed}"
             for node in sound:
                 assert node.formation.seen[node.number] == node.uid, f"seed {seed}"

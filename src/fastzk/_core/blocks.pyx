@@ -223,6 +223,47 @@ def count_entries(entries, *, node_id=None, worker=None, bint reads=False) -> in
     return count
 
 
+def take_reconfigs(bytes entries not None, uint32_t count) -> tuple:
+    """Takes the reconfigs out of entries that count_entries has counted: (the rest, its count, what was taken).
+
+    The leader carries them out over several blocks; what its session wrote behind one is then behind a hole, and comes again."""
+    cdef const char *at = PyBytes_AS_STRING(entries)
+    cdef const char *end = at + len(entries)
+    cdef const char *kept = at
+    cdef const entry_t *entry
+    taken: list[Entry] = []
+    rest: list[bytes] = []
+    while at < end:
+        entry = entry_see(at, end)
+        if entry is NULL:
+            raise ValueError("not entries")
+        if entry.op == OPCODE_RECONFIG:
+            if at > kept:
+                rest.append(kept[:at - kept])
+            taken.append(as_entry(entry))
+            kept = at + entry.size
+        at += entry.size
+    if not taken:
+        return entries, count, taken
+    if end > kept:
+        rest.append(kept[:end - kept])
+    return b"".join(rest), count - len(taken), taken
+
+
+cdef object as_entry(const entry_t *entry):
+    return Entry(
+        op=entry.op,
+        body=entry.body[:entry.body_size],
+        session_id=entry.session_id,
+        attach_zxid=entry.attach_zxid,
+        serial=entry.serial,
+        node_id=entry.node_id,
+        worker=entry.worker,
+        connection=entry.connection,
+        cxid=entry.cxid,
+    )
+
+
 cdef bint may_come_from_outside(const entry_t *entry) noexcept nogil:
     """True for what a worker may ask for.  An epoch and an expiry (a close with serial 0) are the leader's own."""
     if entry.op == OP_CREATE_SESSION or entry.op == OP_ATTACH_SESSION:
@@ -276,17 +317,7 @@ def entries(block) -> list:
     taken = []
     while at < end:
         entry = <const entry_t *>at
-        taken.append(Entry(
-            op=entry.op,
-            body=entry.body[:entry.body_size],
-            session_id=entry.session_id,
-            attach_zxid=entry.attach_zxid,
-            serial=entry.serial,
-            node_id=entry.node_id,
-            worker=entry.worker,
-            connection=entry.connection,
-            cxid=entry.cxid,
-        ))
+        taken.append(as_entry(entry))
         at += entry.size
     return taken
 

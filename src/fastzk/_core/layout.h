@@ -195,7 +195,12 @@ enum {
     OP_ATTACH_SESSION = -12,  /* body: as of a create */
     OP_IDENTIFY = -13,        /* body: jute vector of Id {string scheme, string id}: who the session's connection is from now on */
     OP_CONFIG = -14,          /* the leader's own, session and serial 0; body: the data of /zookeeper/config */
-    OP_MEMBERS = -15,         /* the leader's own, first in a BLOCK_MEMBERS; body: the text of state/members.py */
+    OP_MEMBERS = -15,         /* the leader's own, session and serial 0, first in a block of kind 1; body: text of state/members.py;
+                                 changes nothing here, but the consensus takes the members from it */
+    OP_REJOIN = -16,          /* the leader's own, session and serial 0; body: u16 node id, u64 nonce, little-endian: that node has
+                                 all that was committed before, once it applies this; changes nothing here */
+    OP_RECONFIGURED = -17,    /* what the leader makes of a client's reconfig, under its session and serial; body: int32 err as jute has
+                                 it: 0 when the members were changed; the reconfig itself never stands in the log */
     OP_REAP = 20,             /* the leader's own, session and serial 0; body: jute string path of a container or TTL znode that
                                  is to go if it is still empty and its time has come; else nothing happens and nobody is told */
 };
@@ -282,7 +287,7 @@ typedef struct {
     uint16_t is_serving; /* 0: close every client connection and let none in; 2: for clients that only read */
 } status_t;
 
-enum { ROLE_LOOKING = 0, ROLE_FOLLOWER = 1, ROLE_LEADER = 2, ROLE_STANDALONE = 3 };
+enum { ROLE_LOOKING = 0, ROLE_FOLLOWER = 1, ROLE_LEADER = 2, ROLE_STANDALONE = 3, ROLE_OBSERVER = 4 };
 
 static inline size_t padded8(size_t size) { return (size + 7) & ~(size_t)7; }
 

@@ -18,6 +18,8 @@ cdef extern from "layout.h" nogil:
         OP_IDENTIFY
         OP_CONFIG
         OP_MEMBERS
+        OP_REJOIN
+        OP_RECONFIGURED
         OP_REAP
         ITEM_RESULT
         ITEM_CHANGE
@@ -36,6 +38,7 @@ cdef extern from "layout.h" nogil:
         ROLE_STANDALONE
         BLOCK_ENTRIES
         BLOCK_MEMBERS
+        ROLE_OBSERVER
     uint64_t ARENA_MAGIC
     uint32_t ARENA_VERSION
     uint32_t NULL_DATA

@@ -19,68 +19,94 @@ Rules:
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 from fastzk import limits
 from fastzk._core.apply import Machine
 from fastzk._core.arena import Arena
 from fastzk._core.blocks import block_checksum, count_entries, make_entry, seal
 from fastzk._core.tree import format_tree
-from fastzk.config import NodeConfig
+from fastzk.config import Address, ConfigError, NodeConfig, parse_address
+from fastzk.node.divergence import Diverged, DivergenceFile
 from fastzk.node.dynamic import client_address
+from fastzk.node.footing import Footing
 from fastzk.node.leases import Leases
 from fastzk.node.pending import Pending
 from fastzk.node.ports import World
+from fastzk.node.restart import StartAnew
+from fastzk.node.roster import NOWHERE, Roster
+from fastzk.node.snapshots import Fetching, Sharing, Snapshots
 from fastzk.node.upkeep import Upkeep
-from fastzk.node.workers import FOLLOWER, LEADER, LOOKING, READ, STANDALONE, TOUCH, WRITES, NodeStatus
-from fastzk.raft.membership import Membership
+from fastzk.node.workers import FOLLOWER, LEADER, LOOKING, OBSERVER, READ, STANDALONE, TOUCH, WRITES, NodeStatus
 from fastzk.raft.messages import Append, ProtocolError, Range
-from fastzk.raft.peer import Busy, EpochFull, NotLeader, Peer, Role
+from fastzk.raft.peer import Busy, ChangePending, EpochFull, NotLeader, Peer, Ready, Role
 from fastzk.state.comparison import Comparison
+from fastzk.state.formation import SoundState
+from fastzk.state.members import Members
 from fastzk.state.standing import Standing
-from fastzk.storage.history import HistoryFile
-from fastzk.storage.log import LogWriter, SegmentLog
-from fastzk.storage.vote import VoteFile
+from fastzk.storage.checked import CheckedText
+from fastzk.storage.identity import MEMBERS_NAME
+from fastzk.storage.log import LogWriter
+from fastzk.storage.recovery import Recovered, recover
+from fastzk.storage.snapshots import SnapshotStore
 from fastzk.wire.care import Ask, Offer, Piece, Rejoin, Sample
 from fastzk.wire.ensemble import EnsembleMessage, Forward, Present, Resend, Touch
 
 OP_EPOCH = 0
 OP_CLOSE_SESSION = -11
+OP_MEMBERS = -15
+BLOCK_MEMBERS = 1
+# An address that a former member had is kept for so long: it must hear that it is none any more.
+FORMER_MS = 30_000
 
 logger = logging.getLogger("fastzk.engine")
 
 
 class NodeCore:
-    """One node's decisions.  Raises LogDamaged, VoteDamaged or IdentityError when what is stored cannot be gone on from."""
+    """One node's decisions.  Raises RecoveryRefused when what is stored cannot be gone on from."""
 
     def __init__(self, config: NodeConfig, arena: Arena, world: World, now_ms: int) -> None:
         self._config = config
         self._world = world
         directory = str(config.data_dir)
-        self.log = SegmentLog.open(world.disk, f"{directory}/log")
-        self._vote = VoteFile(world.disk, directory)
-        self._history_file = HistoryFile(world.disk, directory)
+        store = SnapshotStore(world.disk, f"{directory}/snapshots")
+        found = self._recover(directory, store)
+        self.log = found.log
+        # What was found and done at the start, a line each, for people.
+        self.notes = found.notes
+        self._vote = found.vote_file
+        self._history_file = found.history_file
         # Checksum of the first block, once that is committed: nodes of another history are not listened to.
-        self.history = self._history_file.load()
+        self.history = found.history
         self.writer = LogWriter(self.log, appender=world.make_appender(self.log))
-        format_tree(arena)
-        self.machine = Machine(arena, config.node_id)
-        epoch, vote = self._vote.load()
+        self.machine, base = self._load(arena, store, found.snapshot)
+        self._roster = Roster(base, self.log)
+        self._members_file = CheckedText(world.disk, directory, MEMBERS_NAME, config.node_id, world.uid)
         self.peer = Peer(
             config.node_id,
-            Membership(tuple(config.voters)),
+            base.membership,
             log=self.log,
-            epoch=epoch,
-            vote=vote or None,
-            election_ticks=limits.ELECTION_TICKS,
+            applied_index=self.machine.applied_index,
+            epoch=found.epoch,
+            vote=found.vote or None,
+            is_sound=found.soundness.is_sound,
+            election_ticks=world.election_ticks,
             heartbeat_ticks=limits.HEARTBEAT_TICKS,
+            limits=world.peer_limits,
             random=world.random,
         )
+        self.footing = Footing(config.node_id, world.uid, base.membership.voters, found.soundness_file, found.soundness)
         self._upkeep = Upkeep(config, self.machine, arena)
+        self.snapshots = Snapshots(store, arena, self.machine, self.writer, world.pace, world.start_snapshot)
+        self._sharing = Sharing(store, world.nodes.send)
+        self._fetching = Fetching(store, world.nodes.send)
         self._comparison = Comparison(config.node_id, self.machine.sample_at)
+        self._divergence = DivergenceFile(world.disk, directory, config.node_id, world.uid)
         # Index of the sample that the others were told last.
         self._sampled_index = 0
         # On a follower they leave at the end of the turn.
         self._pending = Pending()
+        self._was_leader = False
         # Which of the consensus's cuts of the log the log thread knows of; goes back with each report.
         self._generation = 0
         # The leader's stamp; never falls.
@@ -99,6 +125,33 @@ class NodeCore:
         self._standing = Standing(config.leaderless_ms_max, now_ms)
         self._has_said_alone = False
         self.next_tick_ms = now_ms + limits.TICK_MS
+        # Where nodes are that are no members as far as we know: (address, until when it is kept).
+        self._others: dict[int, tuple[Address, int]] = {}
+        world.nodes.set_history(self.history)
+        self._set_addresses()
+
+    def _recover(self, directory: str, store: SnapshotStore) -> Recovered:
+        """What the disk holds, repaired as far as that may be done."""
+        voters = Members.decode(self._world.members).membership
+        return recover(
+            self._world.disk,
+            directory,
+            node_id=self._config.node_id,
+            uid=self._world.uid,
+            nonce=self._world.random.getrandbits(64) | 1,
+            has_others=voters.ids != (self._config.node_id,),
+            snapshots=store,
+        )
+
+    def _load(self, arena: Arena, store: SnapshotStore, index: int) -> tuple[Machine, Members]:
+        """The state machine as of a snapshot, or a new one; and the members as of then."""
+        if not index:
+            format_tree(arena)
+            return Machine(arena, self._config.node_id), Members.decode(self._world.members)
+        meta = store.load(index, arena)
+        machine = Machine(arena, self._config.node_id)
+        machine.begin_chain(int.from_bytes(meta.chain, "little"))
+        return machine, Members.decode(meta.membership)
 
     @property
     def is_leader(self) -> bool:
@@ -132,15 +185,51 @@ class NodeCore:
     def _tick(self) -> None:
         self.peer.tick()
         self._ticks += 1
-        if self._ticks % limits.PRESENT_TICKS == 0:
-            self._world.nodes.send_all(Present(str(client_address(self._config) or "")))
+        if self.footing.is_new or self._ticks % limits.PRESENT_TICKS == 0:
+            self._world.nodes.send_all(self._present())
         if self._is_round_due and self.peer.leader_id:
             self._begin_round()
+        if self.footing.tick(self.peer) and self.peer.leader_id:
+            self._world.nodes.send(self.peer.leader_id, Rejoin(self.footing.soundness.nonce))
+        self._compare()
+        self._fetching.tick(self._now_ms)
+        self._sharing.tick(self._now_ms, self.peer.behind())
+        if self.snapshots.tend():
+            self.peer.purged()
+        self._forget_others()
         if self.is_leader and self.leases.is_kept_in(self.peer.epoch):
             self._keep_up()
 
+    def _present(self) -> Present:
+        """What the others are told: that we are there, and what we are."""
+        address = self._config.peers.get(self._config.node_id)
+        return self.footing.present(str(client_address(self._config) or ""), str(address or ""))
+
+    def _compare(self) -> None:
+        """Tells the others of our tree, and sees whether it is as theirs.  Raises StartAnew or Diverged when it is not."""
+        newest = self.machine.newest_sample
+        if newest != self._sampled_index:
+            self._sampled_index = newest
+            found = self.machine.sample_at(newest)
+            assert found is not None, f"no sample at {newest}"
+            self._world.nodes.send_all(Sample(newest, *found))
+        comparison = self._comparison
+        comparison.advance()
+        self._divergence.agreed(comparison.agreed_index)
+        if not comparison.is_wrong(self.peer.membership.voters, self._now_ms):
+            return
+        what = f"its tree at entry {comparison.differed_index} is not the others'; they agreed at {comparison.agreed_index}"
+        logger.error("node %d: %s", self._config.node_id, what)
+        self._divergence.note(comparison.agreed_index, comparison.differed_index)
+        store = self.snapshots.store
+        self.snapshots.close()
+        store.remove(*(index for index in store.list() if index > comparison.agreed_index))
+        raise StartAnew(what)
+
     def _keep_up(self) -> None:
         """What a leader proposes by itself."""
+        if self.peer.membership_index == 0 or self._is_address_new():
+            self._propose_members(self._with_own_address(self._roster.in_force))
         due = self.leases.due()
         if due:
             logger.info("%d session(s) expire, the first of them %#x", len(due), due[0][0])
@@ -151,26 +240,99 @@ class NodeCore:
         for entry in self._upkeep.due(self.peer.epoch, self._now_ms, wall_ms, self.peer.last_index, is_idle=is_idle):
             self._add(entry, 1)
 
+    def _is_address_new(self) -> bool:
+        """Whether this node, which decides alone, was given another address."""
+        own = self._config.peers.get(self._config.node_id)
+        known = self._roster.in_force.get(self._config.node_id)
+        return self.peer.is_single and own is not None and known is not None and known.address != own
+
+    def _with_own_address(self, members: Members) -> Members:
+        own = self._config.peers.get(self._config.node_id)
+        if own is None:
+            return members
+        return replace(
+            members,
+            members=tuple(replace(each, address=own) if each.node_id == self._config.node_id else each for each in members.members),
+        )
+
+    def _propose_members(self, members: Members) -> bool:
+        """Proposes a membership; False when that must wait."""
+        try:
+            block = self._seal([make_entry(OP_MEMBERS, members.encode())], 1, kind=BLOCK_MEMBERS)
+            self.peer.propose_membership(block, 1, members.membership)
+        except (NotLeader, Busy, EpochFull, ChangePending):
+            return False
+        return True
+
     def hear_node(self, sender: int, message: EnsembleMessage) -> None:
         """Another node said something.  Raises ProtocolError, and changes nothing, if no correct node says it."""
         match message:
             case Forward():
-                if self.is_leader:
+                # What was meant for another epoch's leader is on its way again in a newer round: an old copy must not come last.
+                if self.is_leader and message.epoch == self.peer.epoch:
                     self._add(message.entries, message.count)
             case Touch():
                 self._touch(message.session_ids)
             case Resend():
                 self._is_round_due = True
             case Present():
-                self._upkeep.hear_client_address(sender, message.client_address)
+                self._hear_present(sender, message)
             case Sample():
                 self._comparison.hear(sender, message.index, (message.digest, message.chain))
-            case Rejoin() | Offer() | Ask() | Piece():
-                pass
+            case Rejoin():
+                entry = self.footing.entry_for(sender, message.nonce) if self.is_leader else None
+                if entry is not None:
+                    self._add(entry, 1)
+            case Offer():
+                if sender == self.peer.leader_id:
+                    self._fetching.offered(sender, message, self.machine.applied_index, self._now_ms)
+            case Ask():
+                self._sharing.hear(sender, message)
+            case Piece():
+                self._fetching.hear(sender, message, self._now_ms)
             case _:
                 self.peer.step(message)
                 if isinstance(message, Append):
                     self._standing.hear_committed(message.committed_index)
+
+    def _hear_present(self, sender: int, present: Present) -> None:
+        self._upkeep.hear_client_address(sender, present.client_address)
+        self.footing.hear(sender, present, self._world.random.getrandbits(64) | 1, self.peer)
+        if present.state is SoundState.NEW and not self.footing.is_new:
+            self._world.nodes.send(sender, self._present())
+        if sender in self._roster.in_force.addresses or not present.address:
+            return
+        try:
+            address = parse_address(present.address, f"node {sender}")
+        except ConfigError as error:
+            raise ProtocolError(str(error)) from error
+        is_known = sender in self._others
+        self._others[sender] = (address, self._now_ms + FORMER_MS)
+        if not is_known:
+            self._set_addresses()
+
+    def _set_addresses(self) -> None:
+        """Tells the links whom to talk to: the members, who was one, and while we are none ourselves those of --peers."""
+        members = self._roster.in_force.addresses
+        known = {node_id: address for node_id, (address, _) in self._others.items()}
+        given = {} if self._config.node_id in members else self._config.peers
+        every = {**given, **known, **members}
+        self._world.nodes.set_addresses({node_id: address for node_id, address in every.items() if address != NOWHERE})
+
+    def _forget_others(self) -> None:
+        gone = [node_id for node_id, (_, until_ms) in self._others.items() if self._now_ms > until_ms]
+        for node_id in gone:
+            del self._others[node_id]
+        if gone:
+            self._set_addresses()
+
+    def _members_changed(self, former: Members) -> None:
+        """The members in force are others than before."""
+        now = self._roster.in_force
+        for each in former.members:
+            if now.get(each.node_id) is None:
+                self._others[each.node_id] = (each.address, self._now_ms + FORMER_MS)
+        self._set_addresses()
 
     def node_lost(self, node_id: int) -> None:
         """Another node has closed its link."""
@@ -225,11 +387,28 @@ class NodeCore:
 
     def finish(self) -> None:
         """Ends the turn.  Raises OSError when the vote cannot be saved: the process must end."""
+        if self._was_leader and not self.is_leader:
+            # Other nodes' writes, which come again from there, and its own proposals, which are only a leader's.
+            self._pending.take_all()
+        self._was_leader = self.is_leader
         self._do_ready()
         self._tell_status()
         self._pass_on()
         self._do_ready()
         self._tell_commits()
+        if self._fetching.has_arrived:
+            raise StartAnew("a snapshot has been fetched, which is to be begun with")
+
+    def close(self) -> None:
+        """Ends in order: what was queued for the log is on the disk afterwards.  Raises LogFailed."""
+        self.snapshots.close()
+        self._sharing.close()
+        self._fetching.close()
+        self.writer.close()
+
+    def hand_over(self) -> bool:
+        """Begins to make another node the leader, since this one is to end; False if there is nothing to hand over."""
+        return self.peer.transfer()
 
     def _pass_on(self) -> None:
         if not self._pending:
@@ -241,7 +420,7 @@ class NodeCore:
         leader_id = self.peer.leader_id
         for count, entries in self._pending.take_all():
             # Without a leader they are dropped: the round that the next one begins brings them back.
-            if leader_id and not self._world.nodes.send(leader_id, Forward(count, entries)):
+            if leader_id and not self._world.nodes.send(leader_id, Forward(count, entries, self.peer.epoch)):
                 self._is_round_due = True
 
     def _propose(self) -> bool:
@@ -257,29 +436,29 @@ class NodeCore:
         return True
 
     def _propose_block(self, entries: list[bytes], count: int) -> None:
-        time_ms = max(self._time_ms, self._wall_ms)
-        block = seal(
+        block = self._seal(entries, count)
+        self.peer.propose(count, block)
+        self._world.tells.proposed(len(block))
+
+    def _seal(self, entries: list[bytes], count: int, kind: int = 0) -> bytes:
+        """The next block.  Raises NotLeader."""
+        self._time_ms = max(self._time_ms, self._wall_ms)
+        return seal(
             entries,
             count,
             first_index=self.peer.next_index,
             first_zxid=self.peer.next_zxid,
-            time_ms=time_ms,
+            time_ms=self._time_ms,
             previous=self.writer.queued_checksum,
+            kind=kind,
         )
-        self.peer.propose(count, block)
-        self._time_ms = time_ms
-        self._world.tells.proposed(len(block))
 
     def _do_ready(self) -> None:
         while (ready := self.peer.ready()) is not None:
             if ready.hard_state is not None:
                 epoch, vote = ready.hard_state
-                self._vote.save(epoch, vote or 0)
-            if ready.truncate_after is not None:
-                logger.info("log is cut after entry %d: a newer leader has another history", ready.truncate_after)
-                self.writer.truncate_after(ready.truncate_after)
-            self._generation = ready.generation
-            self.writer.append(ready.append)
+                self._vote.save(epoch, vote or 0, min(self.machine.applied_index, self.log.last_index))
+            self._change_log(ready)
             for node_id, message in ready.messages:
                 self._world.nodes.send(node_id, message)
             for batch in ready.committed:
@@ -294,6 +473,20 @@ class NodeCore:
         if not self.is_leader:
             self.leases.end()
 
+    def _change_log(self, ready: Ready) -> None:
+        """Hands the log thread what it is to do, and follows the members that this brings."""
+        former = self._roster.in_force
+        if ready.truncate_after is not None:
+            logger.info("log is cut after entry %d: a newer leader has another history", ready.truncate_after)
+            self.writer.truncate_after(ready.truncate_after)
+            self._roster.cut(ready.truncate_after)
+        self._generation = ready.generation
+        self.writer.append(ready.append)
+        for batch in ready.append:
+            self._roster.append(batch)
+        if self._roster.in_force is not former:
+            self._members_changed(former)
+
     def _begin_epoch(self) -> None:
         logger.info("node %d leads epoch %#x", self._config.node_id, self.peer.epoch)
         self._pending.take_all()
@@ -305,6 +498,10 @@ class NodeCore:
         if not self.history:
             self._learn_history(batch)
         self.machine.apply(batch.payload)
+        if self._roster.apply(batch):
+            self._members_file.save(self._roster.applied.encode())
+        self.footing.applied(self.machine.take_rejoins(), batch.last_index, batch.epoch)
+        self.snapshots.applied(batch, self.history, self._roster.applied.encode())
         self._time_ms = max(self._time_ms, self.machine.applied_time_ms)
         changes = self.machine.take_session_changes()
         if self.is_leader:
@@ -334,8 +531,10 @@ class NodeCore:
             role = STANDALONE
         elif peer.role is Role.LEADER:
             role = LEADER
+        elif leader_id:
+            role = FOLLOWER if peer.membership.has_voter(self._config.node_id) else OBSERVER
         else:
-            role = FOLLOWER if leader_id else LOOKING
+            role = LOOKING
         # What it has applied is old, and was the ensemble's once: good enough for who asks for no more than that.
         is_read_only = self._config.has_read_only_mode and standing.is_alone and self.machine.applied_index > 0
         status = NodeStatus(peer.epoch, leader_id, role, standing.is_serving, is_read_only)
@@ -386,4 +585,4 @@ class NodeCore:
         self._told_zxid = zxid
 
 
-__all__ = ["NodeCore", "ProtocolError"]
+__all__ = ["Diverged", "NodeCore", "ProtocolError"]

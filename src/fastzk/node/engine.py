@@ -10,17 +10,19 @@ import os
 import random
 import signal
 import time
+from collections.abc import Mapping
 from types import FrameType
 
 import zmq
 
 from fastzk import limits
 from fastzk._core.arena import Arena
+from fastzk.config import Address
 from fastzk.node.core import NodeCore
 from fastzk.node.engine_tells import EngineTells
 from fastzk.node.ports import World
 from fastzk.node.setup import EngineSetup
-from fastzk.node.workers import FOLLOWER, LEADER, STANDALONE, WorkerLinks
+from fastzk.node.workers import MODES, WorkerLinks
 from fastzk.raft.messages import ProtocolError
 from fastzk.storage.disk import RealDisk
 from fastzk.storage.identity import check_still_there
@@ -34,11 +36,11 @@ logger = logging.getLogger("fastzk.engine")
 class LinkedNodes:
     """The other nodes over the links; there are none for a node that stands alone."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], setup: EngineSetup, incarnation: int) -> None:
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], setup: EngineSetup, incarnation: int, poller: zmq.Poller) -> None:
         config = setup.config
         self.links: Links | None = None
         if config.peers:
-            self.links = Links(context, config.node_id, config.peers, setup.ensemble_fd, incarnation, uid=setup.uid)
+            self.links = Links(context, config.node_id, config.peers, setup.ensemble_fd, incarnation, poller, uid=setup.uid)
 
     def send(self, node_id: int, message: EnsembleMessage) -> bool:
         return self.links is not None and self.links.send(node_id, encode(message))
@@ -49,6 +51,10 @@ class LinkedNodes:
 
     def heard(self) -> list[int]:
         return self.links.heard() if self.links is not None else []
+
+    def set_addresses(self, addresses: Mapping[int, Address]) -> None:
+        if self.links is not None:
+            self.links.set_addresses(addresses)
 
     def set_history(self, history: int) -> None:
         if self.links is not None:
@@ -67,24 +73,16 @@ class Engine:
         incarnation = int.from_bytes(os.urandom(8), "little")
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._workers = WorkerLinks(self._context, setup.worker_address, incarnation)
-        self._nodes = LinkedNodes(self._context, setup, incarnation)
+        self._poller = zmq.Poller()
+        self._nodes = LinkedNodes(self._context, setup, incarnation, self._poller)
         arena = Arena.create(map_shared(setup.arena_fd, limits.ARENA_BYTES, is_writable=True))
         self._tells = EngineTells(setup, arena)
         chance = random.Random(int.from_bytes(os.urandom(32), "little"))
-        world = World(RealDisk(), self._nodes, self._workers, self._tells, chance, uid=setup.uid)
+        world = World(RealDisk(), self._nodes, self._workers, self._tells, chance, uid=setup.uid, members=setup.members)
         self._core = NodeCore(config, arena, world, _monotonic_ms())
-        self._nodes.set_history(self._core.history)
         self._ticks = 0
-        self._poller = self._make_poller()
-
-    def _make_poller(self) -> zmq.Poller:
-        poller = zmq.Poller()
-        poller.register(self._tells.fd, zmq.POLLIN)
-        poller.register(self._workers.router, zmq.POLLIN)
-        poller.register(self._core.writer.fd, zmq.POLLIN)
-        for socket in self._nodes.links.sockets() if self._nodes.links else ():
-            poller.register(socket, zmq.POLLIN)
-        return poller
+        for source in (self._tells.fd, self._workers.router, self._core.writer.fd):
+            self._poller.register(source, zmq.POLLIN)
 
     def run(self) -> None:
         """Turns until SIGTERM.  Raises LogFailed when the disk refuses, LogDamaged when it gives back something else."""
@@ -98,12 +96,12 @@ class Engine:
             core.log.last_zxid,
             core.peer.epoch,
         )
-        if core.log.cut is not None:
-            logger.warning("%s", core.log.cut)
+        for note in core.notes:
+            logger.warning("%s", note)
         while not self._is_ending:
             self._turn()
         logger.info("node %d ends at zxid %#x", node_id, core.machine.applied_zxid)
-        core.writer.close()
+        core.close()
         if self._nodes.links is not None:
             self._nodes.links.close()
         self._tells.close()
@@ -164,7 +162,7 @@ class Engine:
         if len(self._workers.numbers) < self._config.workers:
             return
         self._has_said_serving = True
-        mode = {LEADER: "leader", FOLLOWER: "follower", STANDALONE: "standalone"}.get(status.role, "looking")
+        mode = MODES.get(status.role, "looking")
         zxid = self._core.machine.applied_zxid
         os.write(self._ready_fd, f"{mode}, epoch {self._core.peer.epoch:#x}, zxid {zxid:#x}\n".encode())
 

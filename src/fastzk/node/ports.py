@@ -10,14 +10,20 @@ Rule: time and randomness come in too, so that a run is fixed by what comes in (
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from random import Random
 from typing import Protocol
 
+from fastzk.config import Address
+from fastzk.limits import ELECTION_TICKS
+from fastzk.node.snapshots import SnapshotPace, SnapshotRun
 from fastzk.node.workers import NodeStatus
+from fastzk.raft.settings import Limits
 from fastzk.storage.disk import Disk
 from fastzk.storage.log import AppenderLike, SegmentLog
+from fastzk.storage.snapshot_thread import SnapshotThread
+from fastzk.storage.snapshots import SnapshotJob
 from fastzk.wire.ensemble import EnsembleMessage
 
 
@@ -32,6 +38,9 @@ class Nodes(Protocol):
 
     def heard(self) -> list[int]:
         """Those that have said something of late."""
+
+    def set_addresses(self, addresses: Mapping[int, Address]) -> None:
+        """These are the nodes to talk to from now on."""
 
     def set_history(self, history: int) -> None:
         """Nodes of another history than this are not to be listened to."""
@@ -56,8 +65,16 @@ class Tells(Protocol):
     def proposed(self, size: int) -> None: ...
 
 
-def _real_appender(log: SegmentLog) -> AppenderLike | None:
-    return None  # the LogWriter makes the real one
+def real_appender(log: SegmentLog) -> AppenderLike | None:
+    """None: the LogWriter makes the real one."""
+    return None
+
+
+def real_snapshot_run(job: SnapshotJob) -> SnapshotThread:
+    """A thread that does the job."""
+    thread = SnapshotThread(job)
+    thread.start()
+    return thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,5 +86,11 @@ class World:
     workers: Workers
     tells: Tells
     random: Random  # seeded from the system's randomness, or from a simulation's number
-    uid: int = 0  # of the data directory
-    make_appender: Callable[[SegmentLog], AppenderLike | None] = _real_appender
+    uid: int  # of the data directory
+    members: bytes  # what DATA/members holds
+    make_appender: Callable[[SegmentLog], AppenderLike | None] = real_appender
+    start_snapshot: Callable[[SnapshotJob], SnapshotRun] = real_snapshot_run
+    pace: SnapshotPace = field(default_factory=SnapshotPace)
+    # Of the consensus; a simulation makes them absurdly small.
+    peer_limits: Limits = field(default_factory=Limits)
+    election_ticks: int = ELECTION_TICKS

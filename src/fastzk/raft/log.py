@@ -69,8 +69,10 @@ class RaftLog:
         "synced_index",
     )
 
-    def __init__(self, reader: LogReader, base: Membership, window_bytes_max: int) -> None:
-        """base is the membership in force where the reader begins: of its snapshot, or the first there was."""
+    def __init__(self, reader: LogReader, base: Membership, window_bytes_max: int, applied_index: int = 0) -> None:
+        """base is the membership in force where the reader begins: of its snapshot, or the first there was.
+
+        applied_index is the end of a snapshot that the caller has loaded: committed, and not to be given out again."""
         self._reader = reader
         # Where the held log begins, and the memberships that stand in it, oldest first.
         self._base = (reader.first_index - 1, base)
@@ -86,9 +88,10 @@ class RaftLog:
         # Everything up to here is on this node's disk.  Moves by synced(), falls by truncation.
         self.synced_index = reader.last_index
         # Everything up to here is on a quorum's disks.  Never falls.
-        self.committed_index = reader.first_index - 1
+        self.committed_index = max(reader.first_index - 1, applied_index)
+        assert self.committed_index <= self.last_index, f"Z4: applied {applied_index}, the log ends at {self.last_index}"
         # Everything up to here was given out to be applied.  delivered <= committed (Z4).
-        self.delivered_index = reader.first_index - 1
+        self.delivered_index = self.committed_index
         # Everything up to here was given to the log thread.  synced <= handed <= last.
         self._handed_index = reader.last_index
         # The log thread must cut the log after this index before it writes what comes next.

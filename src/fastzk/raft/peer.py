@@ -85,6 +85,7 @@ class Peer:
         vote: int | None,
         random: Chance,
         is_sound: bool = True,
+        applied_index: int = 0,
         election_ticks: int = 10,
         heartbeat_ticks: int = 1,
         limits: Limits | None = None,
@@ -92,14 +93,15 @@ class Peer:
         """epoch and vote are the hard state last persisted, (0, None) for a node that is new.
 
         membership is the one in force where the log begins; what the log holds follows it.  A node that is not sound, and
-        does not know its epoch any more, brings that of its log's end."""
+        does not know its epoch any more, brings that of its log's end.  applied_index is the end of the snapshot that was
+        loaded, if one was."""
         assert 0 < heartbeat_ticks < election_ticks, f"heartbeat {heartbeat_ticks}, election {election_ticks}"
         self.node_id = node_id
         self._random = random
         self._election_ticks = election_ticks
         self._heartbeat_ticks = heartbeat_ticks
         self._limits = limits or Limits()
-        self._log = RaftLog(log, membership, self._limits.window_bytes_max)
+        self._log = RaftLog(log, membership, self._limits.window_bytes_max, applied_index)
         # Follows what is in force, see _note_membership().
         self.membership_index, self.membership = self._log.membership
         self.quorum = Quorum(self.membership)

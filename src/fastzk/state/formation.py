@@ -16,15 +16,15 @@ Rule: values in, state out; it is written down (storage/soundness.py) before it 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from enum import IntEnum
+from enum import Enum
 
 
-class Soundness(IntEnum):
+class SoundState(Enum):
     """How far a node may be counted on."""
 
-    NEW = 0
-    REJOINING = 1
-    SOUND = 2
+    NEW = "new"
+    REJOINING = "rejoining"
+    SOUND = "sound"
 
 
 class Formation:
@@ -38,23 +38,23 @@ class Formation:
         self.seen: dict[int, int] = {node_id: uid}
         # What each of them has said to have seen.
         self._echoes: dict[int, Mapping[int, int]] = {}
-        self.soundness = Soundness.NEW
+        self.state = SoundState.NEW
         self._decide()
 
-    def hear(self, sender: int, uid: int, soundness: Soundness, uids: Mapping[int, int]) -> None:
+    def hear(self, sender: int, uid: int, state: SoundState, uids: Mapping[int, int]) -> None:
         """Another node says what it is: with the uids it has seen, or those it was founded with."""
-        if self.soundness is not Soundness.NEW:
+        if self.state is not SoundState.NEW:
             return
-        if soundness is Soundness.NEW:
+        if state is SoundState.NEW:
             if sender in self._voters:
                 self.seen[sender] = uid
                 self._echoes[sender] = uids
                 self._decide()
-        elif soundness is Soundness.SOUND and uids.get(self._node_id) == self._uid:
+        elif state is SoundState.SOUND and uids.get(self._node_id) == self._uid:
             self.seen = dict(uids)
-            self.soundness = Soundness.SOUND
+            self.state = SoundState.SOUND
         else:
-            self.soundness = Soundness.REJOINING
+            self.state = SoundState.REJOINING
 
     def missing(self) -> list[int]:
         """The voters that have not said yet that they are new."""
@@ -64,4 +64,4 @@ class Formation:
         if self._voters != set(self.seen):
             return
         if all(self._echoes.get(voter) == self.seen for voter in self._voters if voter != self._node_id):
-            self.soundness = Soundness.SOUND
+            self.state = SoundState.SOUND

@@ -3,14 +3,16 @@
     fastzk members 1                                    the form
     version 3                                           counts the changes that were completed
     old 1 2 3                                           only while joint: who decides besides the new voters
-    member 1 voter 10.0.0.1:2881 10.0.0.1:2181          id, role, ensemble address, where its clients go (or -)
-    member 4 voter [fd00::4]:2881 -
-    member 3 leaving 10.0.0.3:2881 -
+    asker 93 4294967297 17 5 1 2 40                     only while joint, if a client asked for it: fields of Asker
+    member 1 voter 10.0.0.1:2881 10.0.0.1:2181 0        id, role, ensemble address, where its clients go (or -),
+    member 3 leaving 10.0.0.3:2881 - 0                        and the port for elections that ZooKeeper would have
+    member 4 voter [fd00::4]:2881 - 3888
 
 Roles.  voter and observer are what a member is asked to be.  The other two stand there only while a change is under way: a
 learner is new and catches up, so that as a voter it does not hold anybody up; a member that is leaving decides with the old
 voters until the joint membership is committed.  So whoever leads can tell, from the members alone, how a change ends that
-somebody else began: settled() drops the one and the other.
+somebody else began: settled() drops the one and the other.  And `asker` tells whom to answer: a request that was carried out is
+not carried out again because its leader died over it (Z10).
 
 Rules: values only, canonical: equal members are equal bytes, and other bytes are refused.  Text of clients (a server's
 specification, /zookeeper/config) is ZooKeeper's and is written here, read in state/reconfig.py."""
@@ -19,8 +21,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 from fastzk import limits
 from fastzk.config import Address, ConfigError, parse_address
@@ -32,11 +34,23 @@ ROLES: tuple[Role, ...] = ("voter", "observer", "learner", "leaving")
 _FORM = "fastzk members 1"
 # Neither what separates words here, nor what does so in ZooKeeper's text (= ; |).
 _HOST = re.compile(r"[A-Za-z0-9._:%-]+")
-_NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,19}")  # up to 64 bits, which _check looks at
 
 
 class MembersError(ValueError):
     """These are no members; the text says why."""
+
+
+class Asker(NamedTuple):
+    """The entry of the client that asked for a change, but for its body."""
+
+    session_id: int
+    attach_zxid: int
+    serial: int
+    cxid: int
+    node_id: int
+    worker: int
+    connection: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +63,8 @@ class Member:
     address: Address
     # Where its clients of ZooKeeper's protocol go, if whoever added it said so; else the node itself tells.
     client: Address | None = None
-
-    @property
-    def spec(self) -> str:
-        """As ZooKeeper writes a server, with the address of its clients if that is known."""
-        return _spec(self, self.client)
+    # ZooKeeper's port for elections, told to clients as it was given; no node listens there.
+    election_port: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +74,7 @@ class Members:
     members: tuple[Member, ...]  # by id
     old_voters: tuple[int, ...] = ()  # while joint
     version: int = 0
+    asker: Asker | None = None  # while joint: who waits for it
 
     def __post_init__(self) -> None:
         _check(self)
@@ -87,6 +99,7 @@ class Members:
             raise MembersError(f"members begin with {lines[0][:40]!r} instead of {_FORM!r}, or end in the middle of a line")
         version = 0
         old_voters: tuple[int, ...] = ()
+        asker = None
         members: list[Member] = []
         for line in lines[1:-1]:
             match line.split(" "):
@@ -94,11 +107,13 @@ class Members:
                     version = _number(number)
                 case ["old", *numbers]:
                     old_voters = tuple(map(_number, numbers))
-                case ["member", number, role, address, client]:
-                    members.append(_member(number, role, address, client))
+                case ["asker", *numbers] if len(numbers) == len(Asker._fields):
+                    asker = Asker(*map(_number, numbers))
+                case ["member", number, role, address, client, election_port]:
+                    members.append(_member(number, role, address, client, election_port))
                 case _:
                     raise MembersError(f"members have a line {line[:80]!r}")
-        made = cls(tuple(members), old_voters, version)
+        made = cls(tuple(members), old_voters, version, asker)
         if made.encode() != data:
             raise MembersError("members that are not in their canonical form")
         return made
@@ -108,7 +123,9 @@ class Members:
         lines = [_FORM, f"version {self.version}"]
         if self.old_voters:
             lines.append("old " + " ".join(map(str, self.old_voters)))
-        lines += [f"member {each.node_id} {each.role} {each.address} {each.client or '-'}" for each in self.members]
+        if self.asker:
+            lines.append("asker " + " ".join(map(str, self.asker)))
+        lines += [f"member {m.node_id} {m.role} {m.address} {m.client or '-'} {m.election_port}" for m in self.members]
         return ("\n".join(lines) + "\n").encode("ascii")
 
     @property
@@ -152,16 +169,13 @@ class Members:
         ]
         return "".join(lines) + f"version={self.version:x}"
 
-    def with_clients(self, clients: Mapping[int, Address | None]) -> Members:
-        """The same members with these addresses for their clients."""
-        return replace(self, members=tuple(replace(each, client=clients.get(each.node_id, each.client)) for each in self.members))
-
 
 def _spec(member: Member, client: Address | None) -> str:
-    """host:port:0:role;clients: no port for elections, which ZooKeeper's own reader lets be 0 but not the same as the other."""
+    """host:port:election port:role;clients.  That port is 0 for who was given none: ZooKeeper's own reader lets it be 0, and not
+    the same as the other."""
     host = f"[{member.address.host}]" if ":" in member.address.host else member.address.host
     role = "participant" if member.role == "voter" else "observer"
-    return f"{host}:{member.address.port}:0:{role}" + (f";{client}" if client is not None else "")
+    return f"{host}:{member.address.port}:{member.election_port}:{role}" + (f";{client}" if client is not None else "")
 
 
 def _check(members: Members) -> None:
@@ -189,6 +203,10 @@ def _check(members: Members) -> None:
         raise MembersError(f"member {min(stray)} is leaving and no old voter")
     if old and members.ids("learner"):
         raise MembersError("a joint membership with learners")
+    if members.asker and not old:
+        raise MembersError("somebody asked for a membership that is not joint")
+    if members.asker and not all(0 <= number < 1 << 64 for number in members.asker):
+        raise MembersError(f"an asker {members.asker}")
 
 
 def _check_member(member: Member) -> None:
@@ -203,9 +221,11 @@ def _check_member(member: Member) -> None:
             raise MembersError(f"member {member.node_id} has a host {address.host[:80]!r}")
         if not 0 < address.port < 65536:
             raise MembersError(f"member {member.node_id} has a port {address.port}")
+    if not 0 <= member.election_port < 65536:
+        raise MembersError(f"member {member.node_id} has a port {member.election_port}")
 
 
-def _member(number: str, role: str, address: str, client: str) -> Member:
+def _member(number: str, role: str, address: str, client: str, election_port: str) -> Member:
     try:
         where = parse_address(address, f"member {number}")
         theirs = None if client == "-" else parse_address(client, f"member {number}")
@@ -213,7 +233,7 @@ def _member(number: str, role: str, address: str, client: str) -> Member:
         raise MembersError(str(error)) from error
     if role not in ROLES:
         raise MembersError(f"member {number} has the role {role!r}")
-    return Member(_number(number), role, where, theirs)
+    return Member(_number(number), role, where, theirs, _number(election_port))
 
 
 def _number(text: str) -> int:

@@ -85,7 +85,12 @@ class SegmentLog:
         """Recovers the log of a directory: checks all of it, cuts a torn tail, proves the rest by a seal.
 
         Raises LogDamaged, with nothing changed, or OSError."""
-        found = scan(disk, directory)
+        return cls.adopt(disk, directory, scan(disk, directory))
+
+    @classmethod
+    def adopt(cls, disk: Disk, directory: str, found: Scan) -> "SegmentLog":
+        """The log that scan() has found: cuts its torn tail, proves the rest by a seal.  Raises OSError."""
+        assert found.damage is None, f"{found.damage}"
         if found.cut is not None and found.cut.is_removed:
             disk.remove(found.cut.file)
         # A process that was killed may have left pages unsynced; what is reported as logged from here on must not be.

@@ -7,11 +7,13 @@ Rule: naive on purpose: every rule stands where ZooKeeper's documentation would 
 entry that is ignored; the body of the result; and the changes that watches may wait for, in order, each with the ACL
 vector a watcher needs READ in (empty: anyone may know).  `read` answers the four reads.
 
+A multi that fails is taken back: `_keep` notes how a znode was before a multi changes it.
+
 What the words mean is in model_rules.py, quotas are in model_quota.py."""
 
-import copy
 import struct
-from dataclasses import dataclass, field
+from collections import deque
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
 from fastzk.testing import model_quota as quota
@@ -37,12 +39,13 @@ from fastzk.testing.model_rules import (
 __all__ = ["PATH_SIZE_MAX", "SUFFIX_SIZE_MAX", "Model", "Outcome", "Reader", "WriteError", "is_valid_path", "judged_acl", "packed"]
 
 CREATE, DELETE, EXISTS, GET_DATA, SET_DATA, SET_ACL, GET_CHILDREN, SYNC, GET_CHILDREN2 = 1, 2, 3, 4, 5, 7, 8, 9, 12
-CHECK, MULTI, CREATE2, RECONFIG, CREATE_CONTAINER, CREATE_TTL = 13, 14, 15, 16, 19, 21
+CHECK, MULTI, CREATE2, CREATE_CONTAINER, CREATE_TTL = 13, 14, 15, 19, 21
 CREATES = (CREATE, CREATE2, CREATE_CONTAINER, CREATE_TTL)
-EPOCH, CREATE_SESSION, CLOSE_SESSION, ATTACH_SESSION, IDENTIFY, CONFIG, REAP = 0, -10, -11, -12, -13, -14, 20
-OK, SYSTEM_ERROR, RUNTIME_INCONSISTENCY, MARSHALLING_ERROR, UNIMPLEMENTED, BAD_ARGUMENTS = 0, -1, -2, -5, -6, -8
+EPOCH, CREATE_SESSION, CLOSE_SESSION, ATTACH_SESSION, IDENTIFY, CONFIG, RECONFIGURED, REAP = 0, -10, -11, -12, -13, -14, -17, 20
+OK, SYSTEM_ERROR, RUNTIME_INCONSISTENCY, CONNECTION_LOSS, MARSHALLING_ERROR = 0, -1, -2, -4, -5
+UNIMPLEMENTED, BAD_ARGUMENTS = -6, -8
 NO_NODE, NO_AUTH, BAD_VERSION, NO_CHILDREN_FOR_EPHEMERALS, NODE_EXISTS = -101, -102, -103, -108, -110
-NOT_EMPTY, SESSION_EXPIRED, INVALID_ACL, SESSION_MOVED, RECONFIG_DISABLED = -111, -112, -114, -118, -123
+NOT_EMPTY, SESSION_EXPIRED, INVALID_ACL, SESSION_MOVED = -111, -112, -114, -118
 PERM_READ, PERM_WRITE, PERM_CREATE, PERM_DELETE, PERM_ADMIN = 1, 2, 4, 8, 16
 CREATED, DELETED, DATA_CHANGED, CHILDREN_CHANGED = 1, 2, 3, 4
 
@@ -50,6 +53,9 @@ OWN_PATHS = (b"/", b"/zookeeper", b"/zookeeper/quota", b"/zookeeper/config")
 CONTAINER_OWNER = 1 << 63
 TTL_OWNER = 0xFF << 56
 TTL_MAX = (1 << 40) - 1
+REMEMBER = 1  # cxid of a create whose session's results are remembered, and of an attach that goes on so
+RESULTS_MAX, RESULT_SIZE_MAX = 128, 16384
+XID_COUNT = 1 << 31
 TERMINATOR = struct.pack(">i?i", -1, True, -1)
 
 Change = tuple[int, bytes, bytes]
@@ -68,12 +74,15 @@ class EntryLike(Protocol):
     def attach_zxid(self) -> int: ...
     @property
     def serial(self) -> int: ...
+    @property
+    def cxid(self) -> int: ...
 
 
 class Outcome(NamedTuple):
     err: int | None
     body: bytes = b""
     changes: tuple[Change, ...] = ()
+    is_repeat: bool = False  # answered with what it was answered the first time, and not done again
 
 
 IGNORED = Outcome(None)
@@ -116,6 +125,9 @@ class Znode:
             self.pzxid,
         )
 
+    def __deepcopy__(self, memo: dict[int, object]) -> "Znode":
+        return replace(self, children=set(self.children))
+
     def is_ephemeral(self) -> bool:
         return self.owner not in (0, CONTAINER_OWNER) and self.owner >> 56 != 0xFF
 
@@ -133,6 +145,7 @@ class Session:
     last_serial: int = 0
     identities: tuple[Id, ...] = ()
     identities_vector: bytes = b""
+    results: deque[tuple[int, int, bytes]] | None = None  # cxid, error, body of the last writes; None: not remembered
 
 
 @dataclass
@@ -159,6 +172,8 @@ class Model:
         self.znodes[b"/zookeeper/config"].aversion = -1
         for path in OWN_PATHS[1:]:
             self.znodes[parent_of(path)].children.add(name_of(path))
+        # While a multi is done: each znode that it has changed, as it was before; None: it was not there.
+        self._before: dict[bytes, Znode | None] | None = None
 
     def apply(self, entry: EntryLike, zxid: int, time_ms: int) -> Outcome:
         """Applies one entry."""
@@ -186,10 +201,17 @@ class Model:
         if entry.op == CLOSE_SESSION:
             return self._close_session(entry, now)
         session.last_serial = entry.serial
-        try:
-            return self._write(entry, session, now)
-        except WriteError as refused:
-            return Outcome(refused.err)
+        if session.results is None or entry.cxid <= 0:
+            return self._tried(entry, session, now)
+        known = remembered(session.results, entry.cxid)
+        if known is not None:
+            return Outcome(known[1], known[2], (), True)
+        outcome = self._tried(entry, session, now)
+        assert outcome.err is not None, "a write has a result"
+        body = outcome.body if outcome.err == OK else b""
+        is_kept = len(body) <= RESULT_SIZE_MAX
+        session.results.append((entry.cxid, outcome.err if is_kept else CONNECTION_LOSS, body if is_kept else b""))
+        return outcome
 
     def read(self, op: int, path: bytes, who: tuple[Id, ...] = ()) -> tuple[int, bytes]:
         """Answers exists, getData, getChildren or getChildren2; names are in the order of the bytes.
@@ -229,6 +251,7 @@ class Model:
         timeout_ms = int.from_bytes(entry.body[:4], "big")
         session = Session(entry.body[4:20], timeout_ms, zxid, entry.serial)
         session.identities, session.identities_vector = identities, entry.body[20:]
+        session.results = deque(maxlen=RESULTS_MAX) if entry.cxid == REMEMBER else None
         self.sessions[entry.session_id] = session
         return Outcome(OK, entry.body[:20])
 
@@ -245,6 +268,8 @@ class Model:
         session.attach_zxid = zxid
         session.nonce = entry.serial
         session.last_serial = 0
+        if entry.cxid != REMEMBER:
+            session.results = None
         session.identities, session.identities_vector = identities, entry.body[20:]
         return Outcome(OK, entry.body[:20])
 
@@ -270,6 +295,12 @@ class Model:
             return IGNORED
         return Outcome(OK, b"", tuple(self._remove(path, now)))
 
+    def _tried(self, entry: EntryLike, session: Session, now: Moment) -> Outcome:
+        try:
+            return self._write(entry, session, now)
+        except WriteError as refused:
+            return Outcome(refused.err)
+
     def _write(self, entry: EntryLike, session: Session, now: Moment) -> Outcome:
         reader = Reader(entry.body)
         if entry.op == MULTI:
@@ -279,11 +310,14 @@ class Model:
         if entry.op == IDENTIFY:
             session.identities, session.identities_vector = reader.identities(), entry.body
             return Outcome(OK)
-        if entry.op == RECONFIG:
-            for _ in range(3):
-                reader.string()
-            reader.long()
-            raise WriteError(RECONFIG_DISABLED)
+        if entry.op == RECONFIGURED:
+            if len(entry.body) != 4:
+                raise WriteError(MARSHALLING_ERROR)
+            verdict = int.from_bytes(entry.body, "big", signed=True)
+            if verdict < 0:
+                raise WriteError(verdict)
+            config = self.znodes[b"/zookeeper/config"]
+            return Outcome(OK, packed(config.data) + config.stat())
         if entry.op in (*CREATES, DELETE, SET_DATA, SET_ACL):
             body, changes = self._operation(taken(entry.op, reader), entry.session_id, session.identities, now)
             return Outcome(OK, body, tuple(changes))
@@ -291,19 +325,36 @@ class Model:
 
     def _multi(self, reader: Reader, session_id: int, session: Session, now: Moment) -> Outcome:
         operations = [settled(operation) for operation in iterate(reader)]
-        before = copy.deepcopy(self.znodes)
+        self._before = {}
         body, changes = b"", []
         for place, operation in enumerate(operations):
             op = operation.op if isinstance(operation, Create) else operation[0]
             try:
                 reply, more = self._operation(operation, session_id, session.identities, now)
             except WriteError as refused:
-                self.znodes = before
+                self._take_back()
                 errs = [OK] * place + [refused.err] + [RUNTIME_INCONSISTENCY] * (len(operations) - place - 1)
                 return Outcome(OK, b"".join(struct.pack(">i?ii", -1, False, err, err) for err in errs) + TERMINATOR)
             body += struct.pack(">i?i", CREATE2 if op in CREATES and op != CREATE else op, False, OK) + reply
             changes += more
+        self._before = None
         return Outcome(OK, body + TERMINATOR, tuple(changes))
+
+    def _keep(self, path: bytes) -> None:
+        """The znode of this path is about to change."""
+        if self._before is not None and path not in self._before:
+            znode = self.znodes.get(path)
+            self._before[path] = replace(znode, children=set(znode.children)) if znode is not None else None
+
+    def _take_back(self) -> None:
+        """All is as it was before the multi."""
+        assert self._before is not None, "only a multi is taken back"
+        for path, znode in self._before.items():
+            if znode is None:
+                self.znodes.pop(path, None)
+            else:
+                self.znodes[path] = znode
+        self._before = None
 
     def _operation(self, asked: "Create | Other", session_id: int, who: tuple[Id, ...], now: Moment) -> tuple[bytes, list[Change]]:
         """Does one operation; gives its reply's body and the changes."""
@@ -327,7 +378,7 @@ class Model:
             expect(version, znode.version)
             return b"", []
         assert value is None or isinstance(value, bytes)
-        quota.judge(self._all_data(), path, 0, len(value or b"") - len(znode.data or b""))
+        quota.judge(self.znodes, path, 0, len(value or b"") - len(znode.data or b""))
         expect(version, znode.version)
         return self._replace(path, value, now)
 
@@ -356,12 +407,14 @@ class Model:
             raise WriteError(NODE_EXISTS)
         if parent.is_ephemeral():
             raise WriteError(NO_CHILDREN_FOR_EPHEMERALS)
-        quota.judge(self._all_data(), path, 1, len(asked.data or b""))
+        quota.judge(self.znodes, path, 1, len(asked.data or b""))
         owner = session_id if asked.flags in (1, 3) else 0
         if asked.op == CREATE_CONTAINER:
             owner = CONTAINER_OWNER
         elif has_ttl:
             owner = TTL_OWNER | asked.ttl
+        self._keep(path)
+        self._keep(parent_of(path))
         znode = Znode(asked.data, stored_acl, now.zxid, now.zxid, now.zxid, now.time_ms, now.time_ms, owner)
         self.znodes[path] = znode
         parent.children.add(name_of(path))
@@ -388,6 +441,8 @@ class Model:
         return self._remove(path, now)
 
     def _remove(self, path: bytes, now: Moment) -> list[Change]:
+        self._keep(path)
+        self._keep(parent_of(path))
         znode = self.znodes.pop(path)
         parent = self.znodes[parent_of(path)]
         parent.children.remove(name_of(path))
@@ -396,6 +451,7 @@ class Model:
         return [(DELETED, path, znode.guard()), (CHILDREN_CHANGED, parent_of(path), parent.guard())]
 
     def _replace(self, path: bytes, data: bytes | None, now: Moment) -> tuple[bytes, list[Change]]:
+        self._keep(path)
         znode = self.znodes[path]
         grown = len(data or b"") - len(znode.data or b"")
         znode.data = data
@@ -416,13 +472,12 @@ class Model:
 
     # Quotas.
 
-    def _all_data(self) -> dict[bytes, bytes | None]:
-        return {path: znode.data for path, znode in self.znodes.items()}
-
     def _move_quota(self, path: bytes, count: int, size: int) -> None:
         prefix = quota.quota_of(self.znodes, path)
-        stats = self.znodes.get(quota.HOME + (prefix or b"") + quota.STATS)
+        stats_path = quota.HOME + (prefix or b"") + quota.STATS
+        stats = self.znodes.get(stats_path)
         if prefix is not None and stats is not None:
+            self._keep(stats_path)
             stats.data = quota.moved(stats.data, count, size)
 
     def _count_again(self, stats_path: bytes) -> None:
@@ -431,6 +486,7 @@ class Model:
         there = [znode for path, znode in self.znodes.items() if path == top or path.startswith(top + b"/")]
         if top and top not in self.znodes:
             there = []
+        self._keep(stats_path)
         self.znodes[stats_path].data = b"count=%d,bytes=%d" % (len(there), sum(len(znode.data or b"") for znode in there))
 
 
@@ -487,3 +543,10 @@ def settled(asked: Create | Other) -> Create | Other:
 def expect(version: int, found: int) -> None:
     if version not in (-1, found):
         raise WriteError(BAD_VERSION)
+
+
+def remembered(results: deque[tuple[int, int, bytes]], cxid: int) -> tuple[int, int, bytes] | None:
+    """The result of an earlier write with this xid; one that lies ahead of the last one's is new."""
+    if not results or 0 < (cxid - results[-1][0]) % XID_COUNT < XID_COUNT >> 1:
+        return None
+    return next((result for result in results if result[0] == cxid), None)

@@ -4,6 +4,7 @@ Rule: no code is shared with fastzk._core (see model.py)."""
 
 import re
 from collections.abc import Container, Mapping
+from typing import Protocol
 
 from fastzk.testing.model_rules import MARSHALLING_ERROR, WriteError
 
@@ -56,20 +57,26 @@ def quota_of(paths: Container[bytes], path: bytes) -> bytes | None:
     return None
 
 
-def judge(data: Mapping[bytes, bytes | None], path: bytes, count: int, size: int) -> None:
+class HasData(Protocol):
+    """A znode, as far as it is looked at here."""
+
+    data: bytes | None
+
+
+def judge(znodes: Mapping[bytes, HasData], path: bytes, count: int, size: int) -> None:
     """Whether so many znodes and bytes more may be.  Raises WriteError(QuotaExceeded)."""
-    prefix = quota_of(data, path)
+    prefix = quota_of(znodes, path)
     if prefix is None:
         return
-    limits = Track(data[HOME + prefix + LIMITS])
+    limits = Track(znodes[HOME + prefix + LIMITS].data)
     asked = [
         (more, key, limits.get(hard), limits.get(key))
         for more, key, hard in ((count, b"count", b"countHardLimit"), (size, b"bytes", b"byteHardLimit"))
         if more and max(limits.get(hard), limits.get(key)) > -1
     ]
-    if not asked or HOME + prefix + STATS not in data:
+    if not asked or HOME + prefix + STATS not in znodes:
         return
-    stats = Track(data[HOME + prefix + STATS])
+    stats = Track(znodes[HOME + prefix + STATS].data)
     for more, key, hard, _ in asked:
         if hard > -1 and stats.get(key) + more > hard:
             raise WriteError(QUOTA_EXCEEDED)

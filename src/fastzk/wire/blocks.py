@@ -23,4 +23,9 @@ def range_from(info: BlockInfo, block: Payload) -> Range:
 
 def membership_of(block: Payload) -> Membership:
     """What a block of kind 1 brings.  Raises MembersError."""
-    return Members.decode(entries(block)[0].body).membership
+    return members_of(block).membership
+
+
+def members_of(block: Payload) -> Members:
+    """The same, with addresses.  Raises MembersError."""
+    return Members.decode(entries(block)[0].body)

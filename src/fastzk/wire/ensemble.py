@@ -6,11 +6,11 @@ Part 0, little-endian:    kind u8, then
     APPEND        epoch u64, previous_index u64, previous_epoch u64, committed_index u64, probe u64
                   further parts: the blocks, whole, in order
     APPEND_REPLY  flags u8 (1 rejected, 2 sound), epoch u64, index u64, hint_index u64, hint_epoch u64, probe u64
-    FORWARD       count u32; one further part: that many entries for the leader
+    FORWARD       count u32, epoch u64; one further part: that many entries for the leader of that epoch
     TOUCH         one further part: u64 ids of sessions a node has heard of
     RESEND        nothing: "writes you forwarded have been lost, send all that are unanswered again"
-    PRESENT       soundness u8, uid u64, count u8, then of so many nodes, seen or founded with (state/formation.py): id u16, uid u64
-                  one further part: text, `host:port` where its clients of ZooKeeper's protocol go, or nothing
+    PRESENT       state u8, uid u64, count u8, then of so many nodes, seen or founded with (state/formation.py): id u16, uid u64
+                  two further parts: text, `host:port` where its clients of ZooKeeper's protocol go, and where nodes reach it
                   "I am there", once a second to everyone, so that all know whose number is taken
     TIMEOUT_NOW   epoch u64
     from 64 on    messages of care.py
@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 from fastzk._core.blocks import BlockDamaged, count_entries
 from fastzk.raft.messages import Append, AppendReply, Message, TimeoutNow, Vote, VoteReply
-from fastzk.state.formation import Soundness
+from fastzk.state.formation import SoundState
 from fastzk.wire.blocks import range_of
 from fastzk.wire.care import CARE_FIRST, CareMessage, decode_care, encode_care
 
@@ -38,11 +38,12 @@ _VOTE = struct.Struct("<BBQQQ")
 _VOTE_REPLY = struct.Struct("<BBBQ")
 _APPEND = struct.Struct("<BQQQQQ")
 _APPEND_REPLY = struct.Struct("<BBQQQQQ")
-_FORWARD = struct.Struct("<BI")
+_FORWARD = struct.Struct("<BIQ")
 _TIMEOUT_NOW = struct.Struct("<BQ")
 _BARE = struct.Struct("<B")
 _PRESENT = struct.Struct("<BBQB")
 _UID = struct.Struct("<HQ")
+_STATES = (SoundState.NEW, SoundState.REJOINING, SoundState.SOUND)
 
 
 class WireError(ValueError):
@@ -51,10 +52,11 @@ class WireError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """Writes of a follower's clients, for the leader."""
+    """Writes of a follower's clients, for the leader of this epoch and no other."""
 
     count: int
     entries: bytes
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +76,9 @@ class Present:
     """The sender is there."""
 
     client_address: str = ""  # host:port where its clients of ZooKeeper's protocol go; empty: it does not tell
+    address: str = ""  # host:port where other nodes reach it
     uid: int = 0  # of its data directory
-    soundness: Soundness = Soundness.SOUND
+    state: SoundState = SoundState.SOUND
     uids: tuple[tuple[int, int], ...] = ()  # (node id, uid) of those that it has seen, or was founded with
 
 
@@ -115,14 +118,18 @@ def encode(message: EnsembleMessage) -> list[bytes]:
         case TimeoutNow():
             return [_TIMEOUT_NOW.pack(TIMEOUT_NOW, message.epoch)]
         case Forward():
-            return [_FORWARD.pack(FORWARD, message.count), message.entries]
+            return [_FORWARD.pack(FORWARD, message.count, message.epoch), message.entries]
         case Touch():
             return [_BARE.pack(TOUCH), message.session_ids]
         case Resend():
             return [_BARE.pack(RESEND)]
         case Present():
-            head = _PRESENT.pack(PRESENT, message.soundness, message.uid, len(message.uids))
-            return [head + b"".join(_UID.pack(*each) for each in message.uids), message.client_address.encode()]
+            head = _PRESENT.pack(PRESENT, _STATES.index(message.state), message.uid, len(message.uids))
+            return [
+                head + b"".join(_UID.pack(*each) for each in message.uids),
+                message.client_address.encode(),
+                message.address.encode(),
+            ]
         case _:
             return encode_care(message)
 
@@ -153,10 +160,10 @@ def decode(parts: Sequence[bytes], sender: int) -> EnsembleMessage:
                 return VoteReply(sender, epoch, bool(is_granted), bool(is_pre))
             case 5:
                 _expect_parts(rest, 1)
-                _, count = _FORWARD.unpack(head)
+                _, count, epoch = _FORWARD.unpack(head)
                 if count_entries(rest[0]) != count:
                     raise WireError(f"FORWARD announces {count} entries and holds others")
-                return Forward(count, rest[0])
+                return Forward(count, rest[0], epoch)
             case 6:
                 _expect_parts(rest, 1)
                 if len(rest[0]) % 8:
@@ -167,12 +174,12 @@ def decode(parts: Sequence[bytes], sender: int) -> EnsembleMessage:
                 _BARE.unpack(head)
                 return Resend()
             case 8:
-                _expect_parts(rest, 1)
-                _, soundness, uid, count = _PRESENT.unpack_from(head)
+                _expect_parts(rest, 2)
+                _, state, uid, count = _PRESENT.unpack_from(head)
                 uids = tuple(_UID.iter_unpack(head[_PRESENT.size :]))
-                if len(uids) != count:
+                if len(uids) != count or state >= len(_STATES):
                     raise WireError(f"PRESENT announces {count} nodes and tells of {len(uids)}")
-                return Present(_text(rest[0]), uid, Soundness(soundness), uids)
+                return Present(_text(rest[0]), _text(rest[1]), uid, _STATES[state], uids)
             case 9:
                 _expect_parts(rest, 0)
                 _, epoch = _TIMEOUT_NOW.unpack(head)
