@@ -88,6 +88,9 @@ TICK_MS = 50
 ELECTION_TICKS = 16
 HEARTBEAT_TICKS = 2
 
+# How long a leader that is told to end waits for another to take over; an election would take longer only if that fails.
+HANDOVER_MS_MAX = 1000
+
 # Each node tells all others once a second that its number is taken.
 PRESENT_TICKS = 20
 

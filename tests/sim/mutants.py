@@ -254,14 +254,6 @@ MUTANTS = (
     ),
     Mutant(
         0,
-        "keeps its tail behind a snapshot that contradicts it",
-        "range_disk.py",
-        "        if self.epoch_at(snapshot.index) != snapshot.epoch:\n",
-        "        if self.last_index < snapshot.index:\n",
-        row="15",
-    ),
-    Mutant(
-        0,
         "drops its tail behind a snapshot that agrees with it",
         "range_disk.py",
         "        if self.epoch_at(snapshot.index) != snapshot.epoch:\n",
@@ -272,8 +264,8 @@ MUTANTS = (
         0,
         "counts a node that is not sound",
         "progress.py",
-        "        if is_sound:\n            self.counted_index = max",
-        "        if True:\n            self.counted_index = max",
+        "is_news = is_sound and index > self.counted_index",
+        "is_news = index > self.counted_index",
     ),
     Mutant(
         0,
@@ -370,8 +362,8 @@ MUTANTS = (
         0,
         "a removed node never asks for votes, though it may have to",
         "log.py",
-        "            if index <= self.committed_index:\n                return False\n        return self._base[1].has_voter(node_id)",
-        "            return False\n        return self._base[1].has_voter(node_id)",
+        "            if index <= self.committed_index:\n                return False\n        return",
+        "            return False\n        return",
     ),
     Mutant(
         0,
@@ -386,13 +378,6 @@ MUTANTS = (
         "peer.py",
         "is_mine = message.epoch == self.epoch and message.sender == self.leader_id",
         "is_mine = message.epoch <= self.epoch",
-    ),
-    Mutant(
-        0,
-        "never ends a transfer that came to nothing",
-        "leader.py",
-        "        if self._tick >= self._transfer_end_tick:\n            self.transfer_to = None\n",
-        "",
     ),
     Mutant(
         0,

@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 
+from fastzk.raft.messages import EPOCH_MAX
 from fastzk.raft.peer import (
     Append,
     AppendReply,
@@ -112,6 +113,15 @@ def test_an_epoch_ends_at_its_last_counter_and_the_leader_asks_for_the_next() ->
     assert (peer.role, peer.epoch, peer.vote) == (Role.CANDIDATE, 2, 1)
     with pytest.raises(NotLeader):
         peer.propose(1, b"")
+
+
+def test_after_the_last_epoch_a_node_stops_and_says_so() -> None:
+    disk = RangeDisk()
+    disk.hard_state = (EPOCH_MAX, 2)
+    peer = new_peer(disk=disk)
+    peer.step(Append(2, EPOCH_MAX, 0, 0, (), 0, 1))
+    with pytest.raises(AssertionError, match="is the last there is"):
+        peer.peer_lost(2)
 
 
 def test_votes_of_an_earlier_epoch_count_for_nothing() -> None:

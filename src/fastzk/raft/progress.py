@@ -94,10 +94,11 @@ class Progress:
         if is_sound:
             self.counted_tick = tick
 
-    def accepted(self, index: int, probe: int, is_sound: bool) -> None:
-        """The peer holds our log up to index, and it counts if it was sound as it said so."""
-        if is_sound:
-            self.counted_index = max(self.counted_index, index)
+    def accepted(self, index: int, probe: int, is_sound: bool) -> bool:
+        """The peer holds our log up to index, and it counts if it was sound as it said so.  False if nothing new counts."""
+        is_news = is_sound and index > self.counted_index
+        if is_news:
+            self.counted_index = index
         self.match_probe = max(self.match_probe, probe)
         self.is_behind = False
         if self.is_probing:
@@ -108,6 +109,7 @@ class Progress:
         if index > self.match_index:
             self.match_index = index
             self.next_index = max(self.next_index, index + 1)
+        return is_news
 
     def is_told(self) -> bool:
         """Whether a node that is removed has confirmed it, and was sent that this is committed."""

@@ -380,8 +380,12 @@ class Host:
         if self.core is None:
             return
         if self._accepts(sender, envelope):
-            self._messages.append((sender, envelope[4]))
-            self.plan_turn()
+            self.hear(sender, envelope[4])
+
+    def hear(self, sender: int, parts: list[bytes]) -> None:
+        """A message is taken in, in the next turn."""
+        self._messages.append((sender, parts))
+        self.plan_turn()
 
     def _accepts(self, sender: int, envelope: Envelope) -> bool:
         uid, history, incarnation, sequence, _ = envelope

@@ -6,7 +6,7 @@ Production code: the consensus, the core of the engine, the state machine, the l
 Simulated: the network between nodes, the disks and the log thread, the clocks, the clients' connections, and the clients, who
 speak ZooKeeper's protocol.  A run first draws what kind of world it is (draw.py), then has two phases.  Safety: clients ask
 while the nemesis does what was drawn (faults.py), until as many events have happened as were asked for.  Liveness: everything is
-healed; within a bounded time there must be one leader, equal trees, no request left unanswered, and a fresh write through each node.
+healed; within a bounded time there must be one leader, equal trees, no request left unanswered, and a fresh write by each node.
 
 Rule: the number and the code fix the run, byte for byte.  Each concern draws from a generator of its own, so that a change in one
 does not move the others' chances.
@@ -22,7 +22,6 @@ from fastzk._core.apply import Machine
 from fastzk._core.reads import answer
 from fastzk.config import Address
 from fastzk.raft.messages import Range
-from fastzk.raft.peer import Role
 from fastzk.testing.checkers import ensure
 from fastzk.testing.events import EventHeap, Trace
 from fastzk.testing.network import SimNetwork
@@ -187,7 +186,7 @@ class Simulation:
         """At the end each node answers for every path what the model has (C3, C14)."""
         zxid = self.judge.last_zxid
         for host in self.hosts.values():
-            assert host.core is not None and host.workers
+            assert host.core is not None
             self.judge.on_start(host.node_id, host.core.machine)
             arena = next(iter(host.workers.values())).arena
             for path in sorted(self.judge.model.znodes):
@@ -207,11 +206,10 @@ class Simulation:
 
     def leader(self) -> Host | None:
         """The node that leads the highest epoch, if one does."""
-        best: Host | None = None
+        best, best_epoch = None, -1
         for host in self.hosts.values():
-            if host.core is not None and host.core.peer.role is Role.LEADER:
-                if best is None or best.core is None or host.core.peer.epoch > best.core.peer.epoch:
-                    best = host
+            if host.core is not None and host.core.is_leader and host.core.peer.epoch > best_epoch:
+                best, best_epoch = host, host.core.peer.epoch
         return best
 
     def any_host(self) -> Host:
