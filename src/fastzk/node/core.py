@@ -523,7 +523,7 @@ class NodeCore:
     def _say_alone(self, leader_id: int) -> None:
         """Tells people why a node does not serve, and when it can again."""
         self._has_said_alone = self._standing.is_alone
-        voters = self._config.voters
+        voters = self.peer.membership.voters
         if not self._standing.is_alone:
             logger.info("node %d has a leader: node %d", self._config.node_id, leader_id)
         elif self._standing.is_stuck:
