@@ -72,11 +72,13 @@ class NodeConfig:
     super_digest: str = field(default="", repr=False)
     sasl_users: Mapping[str, str] = field(default_factory=dict, repr=False)
     tls: TlsConfig | None = None
+    observers: frozenset[int] = frozenset()  # of peers: those that get everything and decide nothing
+    is_reconfig_enabled: bool = True  # clients that may write /zookeeper/config may change the members
 
     @property
     def voters(self) -> list[int]:
-        """Ids of the nodes that decide, in order."""
-        return sorted(self.peers) if self.peers else [self.node_id]
+        """Ids of the nodes that decide, in order, as --peers has it: once the log says otherwise, this counts no more."""
+        return sorted(set(self.peers) - self.observers) if self.peers else [self.node_id]
 
     @property
     def session_timeout_ms_min(self) -> int:
@@ -116,11 +118,14 @@ def parse_listen(text: str, option: str, *, is_consented: bool = False) -> Addre
     return address
 
 
-def parse_peers(text: str, node_id: int, *, is_consented: bool = False) -> dict[int, Address]:
-    """`1=host:port,2=host:port,...` as addresses by node id; "" is a standalone node.  Raises ConfigError."""
+def parse_peers(text: str, node_id: int, *, is_consented: bool = False) -> tuple[dict[int, Address], frozenset[int]]:
+    """`1=host:port,2=host:port:observer,...` as addresses by node id, and who is an observer; "" is a standalone node.
+
+    Raises ConfigError."""
     peers: dict[int, Address] = {}
+    observers: set[int] = set()
     if not text.strip():
-        return peers
+        return peers, frozenset()
     for word in text.split(","):
         key, equals, where = word.strip().partition("=")
         if not equals or not (key.isascii() and key.isdigit()):
@@ -128,16 +133,23 @@ def parse_peers(text: str, node_id: int, *, is_consented: bool = False) -> dict[
         peer_id = check_node_id(int(key), "--peers")
         if peer_id in peers:
             raise ConfigError(f"--peers: node {peer_id} is listed twice")
+        where, _, role = where.rpartition(":") if where.endswith((":observer", ":participant")) else (where, "", "")
         address = parse_listen(where, f"--peers: node {peer_id}", is_consented=is_consented)
         if address in peers.values():
             raise ConfigError(f"--peers: {address} is listed twice")
         peers[peer_id] = address
+        if role == "observer":
+            observers.add(peer_id)
     if node_id not in peers:
         listed = ", ".join(str(peer) for peer in sorted(peers))
         raise ConfigError(f"--peers lists nodes {listed} but not this one; add {node_id}=HOST:PORT or correct --id {node_id}")
-    if len(peers) > limits.PEERS_MAX:
-        raise ConfigError(f"--peers lists {len(peers)} nodes; at most {limits.PEERS_MAX} are allowed")
-    return peers
+    if len(peers) == len(observers):
+        raise ConfigError("--peers lists observers only; somebody must decide")
+    if len(peers) - len(observers) > limits.PEERS_MAX:
+        raise ConfigError(f"--peers lists {len(peers) - len(observers)} voters; at most {limits.PEERS_MAX} are allowed")
+    if len(peers) > limits.MEMBERS_MAX:
+        raise ConfigError(f"--peers lists {len(peers)} nodes; at most {limits.MEMBERS_MAX} are allowed")
+    return peers, frozenset(observers)
 
 
 def check_node_id(node_id: int, option: str) -> int:

@@ -41,9 +41,12 @@ class OpCode(IntEnum):
     WHO_AM_I = 107
     CREATE_SESSION = -10
     CLOSE_SESSION = -11
-    ATTACH_SESSION = -12  # fastzk's own, in the log only, as the two below: a session speaks through a new connection
+    ATTACH_SESSION = -12  # fastzk's own, in the log only, as those below: a session speaks through a new connection
     IDENTIFY = -13  # who a session's connection is
     CONFIG = -14  # the data of /zookeeper/config
+    MEMBERS = -15  # who the ensemble is
+    REJOIN = -16  # a node has all that was committed before
+    RECONFIGURED = -17  # a client's reconfig was carried out, or was not
     ERROR = -1  # in a multi's reply: the result of an operation that was not done
 
 

@@ -30,8 +30,35 @@ PENDING_BYTES_MAX = 256 << 20
 # A log segment; a restart reads whole segments, a purge deletes them.
 SEGMENT_BYTES_MAX = 64 << 20
 
+# Starts whose damaged files are kept for people (storage/evidence.py): enough to see a pattern, and a disk has an end.
+EVIDENCE_KEPT = 3
+
 # Of the log in memory while it is replayed.
 REPLAY_BYTES = 4 << 20
+
+# A snapshot is taken after so many entries, or bytes of log, or blocks since the last one: a start replays no more than that
+# (a million entries are some two seconds), and small blocks are not read one by one for ever.
+SNAPSHOT_ENTRIES = 1_000_000
+SNAPSHOT_LOG_BYTES = 256 << 20
+SNAPSHOT_BLOCKS = 50_000
+
+# Snapshots kept, with the log behind the oldest: two may be damaged, and nothing is lost.
+SNAPSHOTS_KEPT = 3
+
+# A snapshot's chunk is closed when it has so much, half a millisecond of encoding; every node must take the same, since it
+# decides the file's bytes.  One record may make it larger: the largest are a znode's data and an ACL of 16 MiB each.
+SNAPSHOT_CHUNK_BYTES = 256 << 10
+SNAPSHOT_CHUNK_BYTES_MAX = 64 << 20
+
+# What of a snapshot is written before it is synced: a flood of dirty pages would delay the log's sync beside it.
+SNAPSHOT_SYNC_BYTES = 4 << 20
+
+# A snapshot's header: the membership as text of some hundred bytes for each node, and what is chained to the digest.
+SNAPSHOT_MEMBERSHIP_BYTES_MAX = 1 << 20
+SNAPSHOT_CHAIN_BYTES_MAX = 4096
+
+# A piece of a snapshot on its way to a follower.
+SNAPSHOT_PIECE_BYTES = 1 << 20
 
 # Messages drained from one socket in one turn, so that no source starves the others.
 MESSAGES_PER_TURN_MAX = 256
@@ -41,7 +68,20 @@ LINK_MESSAGE_BYTES_MAX = 32 << 20
 
 # Ensemble: beyond this a quorum's acknowledgements cost more than they protect.
 PEERS_MAX = 15
+# Voters and observers: the leader keeps a link to each and sends each the whole log.
+MEMBERS_MAX = 64
+HOST_BYTES_MAX = 253  # a name, as DNS allows
+MEMBERS_BYTES_MAX = 64 << 10  # of all members as text: twice what as many of the longest names need
 WORKERS_MAX = 63
+
+# Requests to change the members that wait to be judged; more of them come again.
+RECONFIGS_WAITING_MAX = 64
+
+# A new voter that stands still for so long on its way to what was logged when it came in does not become one.
+CATCH_UP_MS_MAX = 10_000
+
+# A leader that will not be a voter waits so long for another one to take over: longer than any election.
+TRANSFER_MS_MAX = 3_000
 
 # Raft's tick.  A silent leader is replaced after ELECTION_TICKS to twice as many (0.8 to 1.6 s); a killed one at once.
 TICK_MS = 50

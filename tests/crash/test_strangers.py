@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from kazoo.client import KazooClient
 
+from fastzk.storage.checked import CheckedText
+from fastzk.storage.disk import RealDisk
 from fastzk.testing.ensemble import Ensemble, Node, free_ports, monitored, wait_for
 
 pytestmark = pytest.mark.process
@@ -59,11 +61,13 @@ def test_a_node_with_the_data_of_another_ensemble_harms_nobody(ensemble: Ensembl
         assert other.node(1).stop() == 0
         write(ensemble.node(1), "/here")
         stranger, others = ensemble.node(1), [ensemble.node(2), ensemble.node(3)]
+        members = (stranger.data_dir / "members").read_bytes().partition(b"\n")[2]
         stranger.kill9()
         shutil.rmtree(stranger.data_dir)
         shutil.copytree(other.node(1).data_dir, stranger.data_dir, ignore=shutil.ignore_patterns("run"))
-        identity = stranger.data_dir / "identity"
-        identity.write_text(identity.read_text().replace(" of 1 ", " of 1,2,3 "))  # another ensemble of the same numbers
+        uid = int((stranger.data_dir / "identity").read_text().split()[5], 16)
+        # Another ensemble of the same numbers.
+        CheckedText(RealDisk(), str(stranger.data_dir), "members", 1, uid).save(members)
     stranger.start()
     for node in others:
         await_in_log(node, "of another ensemble")

@@ -16,7 +16,7 @@ SESSION_IDS = (0x0100000000000001, 0x0100000000000002, 0x02FFFFFFFFFFFFFF)
 CREATE, DELETE, SET_DATA, SET_ACL, SYNC, CHECK, MULTI, CREATE2, RECONFIG = 1, 2, 5, 7, 9, 13, 14, 15, 16
 CREATE_CONTAINER, REAP, CREATE_TTL = 19, 20, 21
 CREATES = (CREATE, CREATE2, CREATE_CONTAINER, CREATE_TTL)
-CREATE_SESSION, CLOSE_SESSION, ATTACH_SESSION, IDENTIFY, CONFIG = -10, -11, -12, -13, -14
+CREATE_SESSION, CLOSE_SESSION, ATTACH_SESSION, IDENTIFY, CONFIG, RECONFIGURED = -10, -11, -12, -13, -14, -17
 
 PATHS = (
     b"/a", b"/a/b", b"/a/b/c", b"/e", b"/e/f", b"/s-", b"/a/s-", "/é".encode(), b"/a/", b"/",
@@ -106,7 +106,7 @@ def mostly(usual: object, *rare: object) -> st.SearchStrategy[object]:
 
 
 WRITES = [CREATE] * 6 + [CREATE2] * 6 + [DELETE] * 8 + [SET_DATA] * 8 + [SET_ACL] * 2 + [CREATE_CONTAINER, CREATE_TTL] * 3
-OTHERS = [SYNC, RECONFIG, 77, IDENTIFY, CONFIG, REAP, CREATE_SESSION, ATTACH_SESSION, CLOSE_SESSION]
+OTHERS = [SYNC, RECONFIG, RECONFIGURED, 77, IDENTIFY, CONFIG, REAP, CREATE_SESSION, ATTACH_SESSION, CLOSE_SESSION]
 
 
 def commands_of(ops: st.SearchStrategy[int], parts: st.SearchStrategy[tuple[Command, ...]]) -> st.SearchStrategy[Command]:
@@ -163,8 +163,8 @@ def body_of(command: Command, model: Model) -> bytes:
         return command.data or b""
     if command.op == IDENTIFY:
         body = command.identities
-    elif command.op == RECONFIG:
-        body = packed(b"") * 3 + struct.pack(">q", -1)
+    elif command.op == RECONFIGURED:
+        body = struct.pack(">i", -command.flags)
     elif command.op == MULTI:
         body = b"".join(multi_part(part, model) for part in command.parts) + struct.pack(">i?i", -1, True, -1)
     else:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from fastzk.raft.log import RaftLog
+from fastzk.raft.membership import Membership
 from fastzk.raft.messages import Range
 from fastzk.raft.quorum import Quorum, Tally
 from fastzk.testing.range_disk import RangeDisk
@@ -20,7 +21,7 @@ class LogMachine(RuleBasedStateMachine):
     @initialize(window_bytes_max=st.sampled_from([0, 400, 1 << 20]))
     def begin(self, window_bytes_max: int) -> None:
         self.disk = RangeDisk()
-        self.log = RaftLog(self.disk, window_bytes_max)
+        self.log = RaftLog(self.disk, Membership((1,)), window_bytes_max)
         self.ranges: list[Range] = []
         self.epoch = 1
         self.counter = 0
@@ -114,7 +115,7 @@ TestRaftLog.settings = settings(max_examples=60, stateful_step_count=40, deadlin
 
 @given(st.dictionaries(st.integers(1, 9), st.integers(0, 20), min_size=1), st.integers(1, 9))
 def test_what_a_quorum_has_reached_is_what_counting_says(values: dict[int, int], count: int) -> None:
-    quorum = Quorum(range(1, count + 1))
+    quorum = Quorum(Membership(tuple(range(1, count + 1))))
     reached = quorum.reached(values)
     holders = [voter for voter in quorum.voters if values.get(voter, 0) >= reached]
     above = [voter for voter in quorum.voters if values.get(voter, 0) > reached]
@@ -126,4 +127,4 @@ def test_an_election_is_won_by_more_than_half_and_lost_when_that_is_impossible(v
     granted = [voter for voter in range(1, count + 1) if votes.get(voter) is True]
     possible = [voter for voter in range(1, count + 1) if votes.get(voter) is not False]
     expected = Tally.WON if 2 * len(granted) > count else Tally.OPEN if 2 * len(possible) > count else Tally.LOST
-    assert Quorum(range(1, count + 1)).tally(votes) is expected
+    assert Quorum(Membership(tuple(range(1, count + 1)))).tally(votes) is expected

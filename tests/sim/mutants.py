@@ -1,7 +1,8 @@
 """Faulty versions of the consensus, each with one rule broken, to prove that the simulator sees it.
 
 A mutant is a source line of the real code, replaced; so it goes stale loudly: a line that is no longer there, or is
-there twice, is an error.  The mutated modules are built apart and never replace the real ones.
+there twice, is an error.  The mutated modules are built apart and never replace the real ones.  A few break what a node does
+around the consensus, which the simulator does in its place (upheaval.py, range_disk.py, simulation.py).
 """
 
 import importlib.util
@@ -15,17 +16,34 @@ from types import ModuleType
 import fastzk.raft
 
 RAFT = Path(next(iter(fastzk.raft.__path__)))
+TESTING = RAFT.parent / "testing"
+
+# In the order in which they import each other.
+RAFT_FILES = (
+    "membership.py",
+    "messages.py",
+    "settings.py",
+    "quorum.py",
+    "progress.py",
+    "log.py",
+    "ready.py",
+    "leader.py",
+    "peer.py",
+)
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """One broken rule: in this file, this text becomes that, and this seed finds it."""
+    """One broken rule: in this file, this text becomes that, and this seed finds it.
+
+    row: which bugs of other systems it stands for, numbered as in docs/internals/consensus.md."""
 
     seed: int
     name: str
     file: str
     old: str
     new: str
+    row: str = ""
 
 
 MUTANTS = (
@@ -33,8 +51,9 @@ MUTANTS = (
         0,
         "acknowledges what is not synced",
         "peer.py",
-        "index = min(self._matched_index, self._log.synced_index)",
-        "index = self._matched_index",
+        "index = min(max(self._matched_index, self._log.committed_index), self._log.synced_index)",
+        "index = max(self._matched_index, self._log.committed_index)",
+        row="1, 2",
     ),
     Mutant(
         0,
@@ -49,6 +68,7 @@ MUTANTS = (
         "peer.py",
         "is_free = self.vote is None or self.vote == vote.sender",
         "is_free = True",
+        row="10",
     ),
     Mutant(
         0,
@@ -56,6 +76,7 @@ MUTANTS = (
         "peer.py",
         "hard_state = (self.epoch, self.vote)\n        soft",
         "hard_state = (self.epoch, None)\n        soft",
+        row="10",
     ),
     Mutant(
         0,
@@ -63,6 +84,7 @@ MUTANTS = (
         "peer.py",
         "hard_state=None if hard_state == self._hard_state else hard_state,",
         "hard_state=None,",
+        row="10",
     ),
     Mutant(
         0,
@@ -70,6 +92,7 @@ MUTANTS = (
         "peer.py",
         "return (vote.last_epoch, vote.last_index) >= (self._log.last_epoch, self._log.last_index)",
         "return True",
+        row="3, 11",
     ),
     Mutant(
         0,
@@ -77,6 +100,7 @@ MUTANTS = (
         "peer.py",
         "return (vote.last_epoch, vote.last_index) >= (self._log.last_epoch, self._log.last_index)",
         "return vote.last_index >= self._log.last_index",
+        row="11",
     ),
     Mutant(
         0,
@@ -91,6 +115,7 @@ MUTANTS = (
         "peer.py",
         "if self._log.epoch_at(entries.last_index) == entries.epoch:",
         "if False:",
+        row="8",
     ),
     Mutant(
         40,
@@ -98,6 +123,7 @@ MUTANTS = (
         "log.py",
         "if generation < self.generation or last_index <= self.synced_index:",
         "if last_index <= self.synced_index:",
+        row="16",
     ),
     Mutant(
         0,
@@ -105,6 +131,7 @@ MUTANTS = (
         "log.py",
         "self.synced_index = min(self.synced_index, index)",
         "pass",
+        row="16",
     ),
     Mutant(
         39,
@@ -112,6 +139,7 @@ MUTANTS = (
         "peer.py",
         "self._log.commit(min(message.committed_index, matched_index))",
         "self._log.commit(min(message.committed_index, self._log.last_index))",
+        row="4, 14",
     ),
     Mutant(
         15,
@@ -126,13 +154,14 @@ MUTANTS = (
         "peer.py",
         "return found == epoch\n",
         "return found is not None\n",
+        row="5",
     ),
     Mutant(
         8,
         "takes half for a majority",
         "quorum.py",
-        "self.size = len(voters) // 2 + 1",
-        "self.size = (len(voters) + 1) // 2",
+        "(group, len(group) // 2 + 1)",
+        "(group, (len(group) + 1) // 2)",
     ),
     Mutant(
         0,
@@ -147,6 +176,7 @@ MUTANTS = (
         "peer.py",
         "if message.epoch < self.epoch:",
         "if message.epoch < self.epoch and self.leader_id is not None:",
+        row="12",
     ),
     Mutant(
         0,
@@ -190,6 +220,194 @@ MUTANTS = (
         "self._inflight.clear()\n        self.inflight_bytes = 0",
         "pass",
     ),
+    Mutant(
+        0,
+        "keeps its own range where the leader has another",
+        "peer.py",
+        "if self._log.epoch_at(entries.last_index) == entries.epoch:",
+        "if self._log.epoch_at(entries.last_index) is not None:",
+        row="7",
+    ),
+    Mutant(
+        0,
+        "sends the log to a follower that needs a snapshot",
+        "leader.py",
+        "if refusal.index < self._log.first_index:",
+        "if False:",
+        row="9",
+    ),
+    Mutant(
+        0,
+        "takes what follows a hole",
+        "peer.py",
+        "        if index > self._log.committed_index:\n            return found == epoch\n",
+        "        if index > self._log.committed_index:\n            return found in (epoch, None)\n",
+        row="5, 9",
+    ),
+    Mutant(
+        0,
+        "asks for votes with any log",
+        "peer.py",
+        "is_granted = self.is_sound and vote.epoch > self.epoch and not is_leader_alive and self._is_up_to_date(vote)",
+        "is_granted = self.is_sound and vote.epoch > self.epoch and not is_leader_alive",
+        row="13",
+    ),
+    Mutant(
+        0,
+        "keeps its tail behind a snapshot that contradicts it",
+        "range_disk.py",
+        "        if self.epoch_at(snapshot.index) != snapshot.epoch:\n",
+        "        if self.last_index < snapshot.index:\n",
+        row="15",
+    ),
+    Mutant(
+        0,
+        "drops its tail behind a snapshot that agrees with it",
+        "range_disk.py",
+        "        if self.epoch_at(snapshot.index) != snapshot.epoch:\n",
+        "        if True:\n",
+        row="8",
+    ),
+    Mutant(
+        0,
+        "counts a node that is not sound",
+        "progress.py",
+        "        if is_sound:\n            self.counted_index = max",
+        "        if True:\n            self.counted_index = max",
+    ),
+    Mutant(
+        0,
+        "votes while it is not sound",
+        "peer.py",
+        "is_granted = self.is_sound and vote.epoch == self.epoch and is_free",
+        "is_granted = vote.epoch == self.epoch and (is_free or not self.is_sound)",
+    ),
+    Mutant(
+        0,
+        "asks for votes while it is not sound",
+        "peer.py",
+        "return self.is_sound and self._log.may_decide(self.node_id)",
+        "return self._log.may_decide(self.node_id)",
+    ),
+    Mutant(
+        0,
+        "is sound before its disk holds why",
+        "simulation.py",
+        "if node.rejoined is None or peer.synced_index < node.rejoined[0]:",
+        "if node.rejoined is None:",
+    ),
+    Mutant(
+        0,
+        "takes an entry of an earlier life for its rejoining",
+        "simulation.py",
+        "if not peer.is_sound and entries.payload == self.rejoining(node):",
+        'if not peer.is_sound and entries.payload.startswith(b"rejoin %d " % node.node_id):',
+    ),
+    Mutant(
+        0,
+        "forgets that its disk is new",
+        "range_disk.py",
+        "disk.incarnation, disk.is_sound = self.incarnation + 1, False",
+        "disk.incarnation, disk.is_sound = self.incarnation + 1, True",
+    ),
+    Mutant(
+        0,
+        "asks only the new majority while it is joint",
+        "quorum.py",
+        "groups = [group for group in (membership.voters, membership.old_voters) if group]",
+        "groups = [membership.voters]",
+    ),
+    Mutant(
+        0,
+        "asks only the old majority while it is joint",
+        "quorum.py",
+        "groups = [group for group in (membership.voters, membership.old_voters) if group]",
+        "groups = [membership.old_voters or membership.voters]",
+    ),
+    Mutant(
+        0,
+        "takes both groups for one while it is joint",
+        "quorum.py",
+        "groups = [group for group in (membership.voters, membership.old_voters) if group]",
+        "groups = [self.voters]",
+    ),
+    Mutant(
+        0,
+        "puts a membership in force only when it is committed",
+        "log.py",
+        "return self._memberships[-1] if self._memberships else self._base\n",
+        "return self.committed_membership\n",
+    ),
+    Mutant(
+        0,
+        "keeps a membership that was truncated",
+        "log.py",
+        "while self._memberships and self._memberships[-1][0] > index:",
+        "while False:",
+    ),
+    Mutant(
+        0,
+        "begins a change before the last one is committed",
+        "peer.py",
+        "if self.membership_index > self.committed_index:\n            raise",
+        "if False:\n            raise",
+    ),
+    Mutant(
+        0,
+        "a removed leader counts itself",
+        "leader.py",
+        "self._quorum = Quorum(membership)\n",
+        "self._quorum = Quorum(Membership(tuple({*membership.voters, self._node_id}), (), membership.old_voters))\n",
+    ),
+    Mutant(
+        0,
+        "a removed leader goes on leading",
+        "peer.py",
+        "if not self.membership.has_voter(self.node_id) and self.membership_index <= self.committed_index:",
+        "if False:",
+    ),
+    Mutant(
+        0,
+        "a removed node never asks for votes, though it may have to",
+        "log.py",
+        "            if index <= self.committed_index:\n                return False\n        return self._base[1].has_voter(node_id)",
+        "            return False\n        return self._base[1].has_voter(node_id)",
+    ),
+    Mutant(
+        0,
+        "forgets the membership that a snapshot covers",
+        "log.py",
+        "            self._base = self._memberships.pop(0)\n",
+        "            self._memberships.pop(0)\n",
+    ),
+    Mutant(
+        0,
+        "takes over when an earlier leader wanted it",
+        "peer.py",
+        "is_mine = message.epoch == self.epoch and message.sender == self.leader_id",
+        "is_mine = message.epoch <= self.epoch",
+    ),
+    Mutant(
+        0,
+        "never ends a transfer that came to nothing",
+        "leader.py",
+        "        if self._tick >= self._transfer_end_tick:\n            self.transfer_to = None\n",
+        "",
+    ),
+    Mutant(
+        0,
+        "never sees that a follower has its snapshot",
+        "progress.py",
+        "        self.is_behind = False\n        if self.is_probing:",
+        "        if self.is_probing:",
+    ),
+    Mutant(
+        0,
+        "does not let a new member catch up",
+        "leader.py",
+        "                self.progress[other] = Progress(self._log.last_index + 1, self._tick)\n",
+        "                pass\n",
+    ),
 )
 
 
@@ -199,8 +417,10 @@ def planted(mutant: Mutant) -> Iterator[ModuleType]:
     names = [name for name in sys.modules if name.startswith(("fastzk.raft.", "fastzk.testing."))]
     saved = {name: sys.modules.pop(name) for name in names}
     try:
-        for file in ("messages.py", "settings.py", "quorum.py", "progress.py", "log.py", "leader.py", "peer.py"):
-            _build(file, mutant)
+        for file in RAFT_FILES:
+            _build("raft", file, mutant)
+        if (TESTING / mutant.file).exists():
+            _build("testing", mutant.file, mutant)
         yield importlib.import_module("fastzk.testing.simulation")
     finally:
         for name in [name for name in sys.modules if name.startswith(("fastzk.raft.", "fastzk.testing."))]:
@@ -211,14 +431,14 @@ def planted(mutant: Mutant) -> Iterator[ModuleType]:
             setattr(sys.modules[package], child, module)
 
 
-def _build(file: str, mutant: Mutant) -> None:
-    """Imports one file of the consensus, mutated if it is the one meant."""
-    source = (RAFT / file).read_text()
+def _build(package: str, file: str, mutant: Mutant) -> None:
+    """Imports one file, mutated if it is the one meant."""
+    source = (RAFT.parent / package / file).read_text()
     if file == mutant.file:
         found = source.count(mutant.old)
         assert found == 1, f"mutant {mutant.name!r}: its line is {found} times in {file}"
         source = source.replace(mutant.old, mutant.new)
-    name = f"fastzk.raft.{file.removesuffix('.py')}"
+    name = f"fastzk.{package}.{file.removesuffix('.py')}"
     spec = importlib.util.spec_from_loader(name, loader=None)
     assert spec is not None, f"no module can be called {name}"
     module = importlib.util.module_from_spec(spec)

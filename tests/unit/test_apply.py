@@ -339,3 +339,35 @@ def test_damaged_bodies_do_no_harm(data: st.DataObject) -> None:
         results = [item for item in story.write(op, bytes(body)) if item.kind == items.RESULT]
         assert len(results) <= 1
         assert story.machine.digest == digest(story.arena)
+
+
+def test_samples_of_the_digest_do_not_depend_on_how_entries_came_in_blocks() -> None:
+    """Nodes compare them by index, and one may have got in two blocks what another got in one."""
+    one, other = Story(), Story()
+    entries = [make_entry(EPOCH) for _ in range(300)]
+    one.apply(entries)
+    for at in range(0, 300, 7):
+        other.apply(entries[at : at + 7])
+    assert one.machine.newest_sample == other.machine.newest_sample == 256
+    assert one.machine.sample_at(128) == other.machine.sample_at(128) != one.machine.sample_at(256)
+    assert one.machine.digest_chain == other.machine.digest_chain
+    assert one.machine.sample_at(256) == (one.machine.digest, one.machine.digest_chain)
+    assert one.machine.sample_at(300) is None
+
+
+def test_a_difference_stays_in_the_chain_when_the_trees_are_equal_again() -> None:
+    one, other = Story(), Story()
+    for story in (one, other):
+        story.session()
+    one.create(b"/a")
+    other.create(b"/b")
+    for story in (one, other):
+        story.apply([make_entry(EPOCH) for _ in range(130)])
+    assert one.machine.sample_at(128) != other.machine.sample_at(128)
+    assert one.machine.digest_chain != other.machine.digest_chain
+    one.create(b"/b")
+    other.create(b"/a")
+    one.apply([make_entry(EPOCH) for _ in range(130)])
+    other.machine.begin_chain(one.machine.digest_chain)
+    assert one.machine.newest_sample == 256
+    assert other.machine.digest_chain == one.machine.digest_chain

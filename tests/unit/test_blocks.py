@@ -20,12 +20,13 @@ from fastzk._core.blocks import (
     entries,
     make_entry,
     seal,
+    take_reconfigs,
 )
 
 BLOCK_HEAD = struct.Struct("<IIQQQqQIIQ")
 ENTRY_HEAD = struct.Struct("<IIiiQQQHHI")
 CREATE_SESSION, CLOSE_SESSION, EPOCH = -10, -11, 0
-CREATE, GET_DATA, CHECK, DELETE_CONTAINER = 1, 4, 13, 20
+CREATE, GET_DATA, CHECK, RECONFIG, DELETE_CONTAINER = 1, 4, 13, 16, 20
 
 FIRST = make_entry(EPOCH)
 WRITE = make_entry(CREATE, b"body!", 7, 8, 9, 1, 2, 3, 4)
@@ -57,7 +58,7 @@ def test_block_bytes() -> None:
 
 def test_check_tells_what_seal_was_told() -> None:
     checksum = xxh3_64_intdigest(BLOCK[16:])
-    info = BlockInfo(41, 43, 5 << 32, (5 << 32) + 2, 1234, 77, checksum, 3, len(BLOCK))
+    info = BlockInfo(41, 43, 5 << 32, (5 << 32) + 2, 1234, 77, checksum, 3, len(BLOCK), 0)
     assert check(BLOCK) == info
     assert block_checksum(BLOCK) == checksum
     assert check(memoryview(b"." + BLOCK)[1:]) == info
@@ -101,7 +102,8 @@ ENTRY_AT = 64 + 48  # the second entry of BLOCK
         (48, "<I", 4, "count"),
         (48, "<I", 0, "count"),
         (24, "<Q", (5 << 32) | 0xFFFFFFFE, "count"),
-        (52, "<I", 1, "spare fields"),
+        (52, "<I", 1, "kind"),
+        (52, "<I", 2, "kind"),
         (56, "<Q", 1, "spare fields"),
         (ENTRY_AT, "<I", 0, "entry"),
         (ENTRY_AT, "<I", 48, "entry"),
@@ -178,3 +180,21 @@ def test_random_bytes_are_refused(stream: bytes) -> None:
     if stream:
         with pytest.raises(ValueError, match="entry 0"):
             count_entries(stream)
+
+
+@given(st.lists(st.tuples(st.sampled_from([CREATE, RECONFIG]), st.binary(max_size=20)), max_size=12))
+def test_reconfigs_are_taken_out_and_the_rest_stays_in_order(ops: list[tuple[int, bytes]]) -> None:
+    made = [make_entry(op, body, 7, 8, serial, 1, 2, 3, 4) for serial, (op, body) in enumerate(ops, 1)]
+    batch = b"".join(made)
+    rest, count, taken = take_reconfigs(batch, len(made))
+    assert rest == b"".join(entry for entry, (op, _) in zip(made, ops, strict=True) if op == CREATE)
+    assert count == len(made) - len(taken)
+    assert taken == [Entry(op, body, 7, 8, serial, 1, 2, 3, 4) for serial, (op, body) in enumerate(ops, 1) if op == RECONFIG]
+    if not taken:
+        assert rest is batch, "where there is none nothing is copied"
+
+
+@pytest.mark.parametrize("batch", [WRITE[:-8], WRITE + b"x" * 48, struct.pack("<I", 0) + WRITE[4:]])
+def test_what_are_no_entries_holds_no_reconfigs(batch: bytes) -> None:
+    with pytest.raises(ValueError, match="not entries"):
+        take_reconfigs(batch, 1)

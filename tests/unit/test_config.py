@@ -22,12 +22,23 @@ PEERS = "1=127.0.0.1:2881,2=127.0.0.1:2882,3=localhost:2883"
 
 
 def test_peers_lists_every_node() -> None:
-    assert parse_peers(PEERS, 2) == {
-        1: Address("127.0.0.1", 2881),
-        2: Address("127.0.0.1", 2882),
-        3: Address("localhost", 2883),
-    }
-    assert parse_peers("", 7) == {}
+    peers = {1: Address("127.0.0.1", 2881), 2: Address("127.0.0.1", 2882), 3: Address("localhost", 2883)}
+    assert parse_peers(PEERS, 2) == (peers, frozenset())
+    assert parse_peers("", 7) == ({}, frozenset())
+
+
+def test_a_peer_may_be_an_observer() -> None:
+    peers, observers = parse_peers("1=127.0.0.1:2881:participant,2=[::1]:2882:observer", 2)
+    assert (peers, observers) == ({1: Address("127.0.0.1", 2881), 2: Address("::1", 2882)}, {2})
+    config = parse_arguments(["--peers", "1=127.0.0.1:2881,2=127.0.0.1:2882:observer"])
+    assert (config.voters, config.observers) == ([1], {2})
+    most = ",".join(f"{n}=127.0.0.1:{2880 + n}" + (":observer" if n > 15 else "") for n in range(1, 65))
+    assert len(parse_peers(most, 1)[0]) == 64
+
+
+def test_reconfig_is_allowed_unless_it_is_switched_off() -> None:
+    assert parse_arguments([]).is_reconfig_enabled
+    assert not parse_arguments(["--no-reconfig"]).is_reconfig_enabled
 
 
 @pytest.mark.parametrize(
@@ -45,7 +56,10 @@ def test_peers_lists_every_node() -> None:
         ("255=127.0.0.1:2881", "1 to 254"),
         ("1=127.0.0.1:2881,", "ID=HOST:PORT"),
         ("1=10.0.0.1:2881", "loopback"),
-        (",".join(f"{n}=127.0.0.1:{2880 + n}" for n in range(1, 18)), "at most"),
+        (",".join(f"{n}=127.0.0.1:{2880 + n}" for n in range(1, 18)), "17 voters; at most"),
+        (",".join(f"{n}=127.0.0.1:{2880 + n}" + (":observer" if n > 1 else "") for n in range(1, 67)), "66 nodes; at most"),
+        ("1=127.0.0.1:2881:observer", "observers only"),
+        ("1=127.0.0.1:2881:learner", "1 to 65535"),
     ],
 )
 def test_unreadable_peers_are_named(text: str, names: str) -> None:

@@ -2,12 +2,20 @@
 
 Method: round trips of every kind; truncation at every byte and a flip of every byte of real messages; hypothesis' garbage."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fastzk._core.blocks import make_entry, seal
-from fastzk.raft.messages import Append, AppendReply, Range, Vote, VoteReply
+from fastzk.config import Address
+from fastzk.raft.membership import Membership
+from fastzk.raft.messages import Append, AppendReply, Range, TimeoutNow, Vote, VoteReply
+from fastzk.state.formation import SoundState
+from fastzk.state.members import Members
+from fastzk.wire.blocks import range_of
+from fastzk.wire.care import Ask, Offer, Piece, Rejoin, Sample
 from fastzk.wire.ensemble import EnsembleMessage, Forward, Present, Resend, Touch, WireError, decode, encode
 
 ENTRIES = [make_entry(5, b"body" * number, session_id=7, attach_zxid=1, serial=number + 1) for number in range(3)]
@@ -22,17 +30,27 @@ def batch(first_index: int, counter: int) -> Range:
 MESSAGES: list[EnsembleMessage] = [
     Vote(2, 3, 10, 2, True),
     Vote(2, 2**31 - 1, 2**63, 0, False),
+    Vote(2, 3, 10, 2, False, True),
+    TimeoutNow(2, 3),
     VoteReply(2, 3, True, False),
     Append(2, 3, 6, 2, (batch(7, 1), batch(10, 4)), 6, 55),
     Append(2, 3, 6, 3, (), 6, 56),
     AppendReply(2, 3, False, 12, 0, 0, 55),
     AppendReply(2, 3, True, 12, 4, 2, 2**64 - 1),
-    Forward(3, b"".join(ENTRIES)),
+    AppendReply(2, 3, False, 12, 0, 0, 55, False),
+    Forward(3, b"".join(ENTRIES), 7),
     Touch(b"\1\2\3\4\5\6\7\0" * 3),
     Touch(b""),
     Resend(),
     Present(),
     Present("127.0.0.1:2181"),
+    Present("127.0.0.1:2181", "127.0.0.1:2881", 1 << 63, SoundState.NEW, ((1, 7), (254, 1 << 63))),
+    Rejoin(1 << 63),
+    Sample(128, (1 << 128) - 2, 1 << 63),
+    Offer(1, 2, 1 << 63),
+    Ask(5, 6, 7),
+    Piece(5, 6, b"some bytes"),
+    Piece(5, 6, b""),
 ]
 
 
@@ -50,7 +68,11 @@ def test_truncated_messages_are_refused(message: EnsembleMessage) -> None:
             if isinstance(message, Touch) and number == 1 and size % 8 == 0:
                 assert decode(cut, 2) == Touch(part[:size])
             elif isinstance(message, Present) and number == 1:
-                assert decode(cut, 2) == Present(part[:size].decode()), "an address is text of any length"
+                assert decode(cut, 2) == replace(message, client_address=part[:size].decode()), "an address is text of any length"
+            elif isinstance(message, Present) and number == 2:
+                assert decode(cut, 2) == replace(message, address=part[:size].decode())
+            elif isinstance(message, Piece) and number == 1:
+                assert decode(cut, 2) == Piece(5, 6, part[:size]), "a piece is bytes of any length; the snapshot knows better"
             else:
                 with pytest.raises(WireError):
                     decode(cut, 2)
@@ -80,3 +102,29 @@ def test_garbage_is_refused_or_is_a_message(parts: list[bytes]) -> None:
 def test_an_address_is_printable_and_short(part: bytes) -> None:
     with pytest.raises(WireError):
         decode([encode(Present())[0], part], 2)
+
+
+def members_block(text: bytes) -> bytes:
+    return seal([make_entry(-15, text), *ENTRIES], 4, first_index=7, first_zxid=3 << 32 | 1, time_ms=1000, previous=99, kind=1)
+
+
+def test_a_block_of_members_is_a_range_with_a_membership() -> None:
+    members = Members.from_peers({1: Address("a", 1), 2: Address("b", 1), 3: Address("c", 1)}, observers=[3])
+    message = decode(encode(Append(2, 3, 6, 2, (range_of(members_block(members.encode())),), 6, 55)), 2)
+    assert isinstance(message, Append)
+    assert message.ranges[0].membership == Membership((1, 2), (3,))
+    assert batch(7, 1).membership is None
+
+
+def test_members_that_cannot_be_are_refused() -> None:
+    head = encode(Append(2, 3, 6, 2, (), 6, 55))[0]
+    with pytest.raises(WireError):
+        decode([head, members_block(b"nobody")], 2)
+
+
+@pytest.mark.parametrize("message", [Vote(2, 3, 10, 2, True), AppendReply(2, 3, True, 12, 4, 2, 9)])
+def test_flags_that_nobody_knows_are_refused(message: EnsembleMessage) -> None:
+    part = bytearray(encode(message)[0])
+    part[1] |= 4
+    with pytest.raises(WireError, match="flags"):
+        decode([bytes(part)], 2)

@@ -32,7 +32,9 @@ class Pair:
     def start(self, node_id: int, incarnation: int, uid: int = 0, history: int = 0) -> Links:
         listener = listen(self.peers[node_id], "--peers")
         listener_fd = listener.detach()  # libzmq closes it
-        return Links(self.context, node_id, self.peers, listener_fd, incarnation, uid=uid or node_id, history=history)
+        links = Links(self.context, node_id, self.peers, listener_fd, incarnation, zmq.Poller(), uid=uid or node_id)
+        links.history = history
+        return links
 
     def close(self) -> None:
         self.one.close()
@@ -49,13 +51,10 @@ def pair() -> Iterator[Pair]:
 
 def until(links: Links, condition: Callable[[], bool]) -> None:
     """Waits for what arrives until the condition holds."""
-    poller = zmq.Poller()
-    for sock in links.sockets():
-        poller.register(sock, zmq.POLLIN)
     for _ in range(500):
         if condition():
             return
-        poller.poll(WAIT_MS // 500)
+        links.poller.poll(WAIT_MS // 500)
     raise AssertionError("the condition did not come true in time")
 
 
@@ -129,13 +128,29 @@ def test_nonsense_is_dropped(pair: Pair, caplog: pytest.LogCaptureFixture) -> No
             [good[:-1], b"short"],
             [b"\xff" * HEAD.size, b"magic"],
             [HEAD.pack(MAGIC, VERSION + 1, 0, 1, 1, 0, 7, 1), b"version"],
-            [HEAD.pack(MAGIC, VERSION, 0, 9, 1, 0, 7, 1), b"no such node"],
+            [HEAD.pack(MAGIC, VERSION, 0, 255, 1, 0, 7, 1), b"no such node"],
+            [HEAD.pack(MAGIC, VERSION, 0, 9, 1, 8, 7, 1), b"no member, and of another history"],
             [HEAD.pack(MAGIC, VERSION, 0, 2, 1, 0, 7, 1), b"says it is the receiver"],
         ):
             dealer.send_multipart(parts)
         dealer.send_multipart([good, b"sense"])
         assert receive(pair.two, 1) == [(1, [b"sense"])]
     assert "dropped a message on the ensemble port" in caplog.text
+
+
+def test_the_members_may_change(pair: Pair) -> None:
+    """Whom we talk to is what we were told; who has our history is listened to, whether we know of it or not."""
+    pair.two.history = 7
+    pair.one.set_addresses({1: pair.peers[1]})
+    pair.two.set_addresses({2: pair.peers[2]})
+    assert not pair.one.send(2, [b"to nobody"])
+    pair.one.history = 7
+    pair.one.set_addresses(pair.peers)
+    send(pair.one, 2, b"from one that node 2 does not know")
+    assert receive(pair.two, 1) == [(1, [b"from one that node 2 does not know"])]
+    pair.two.set_addresses(pair.peers)
+    send(pair.two, 1, b"an answer")
+    assert receive(pair.one, 1) == [(2, [b"an answer"])]
 
 
 def test_a_second_node_of_a_number_is_not_listened_to(pair: Pair, caplog: pytest.LogCaptureFixture) -> None:

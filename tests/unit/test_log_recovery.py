@@ -7,7 +7,11 @@ from random import Random
 
 import pytest
 
+from fastzk._core.blocks import check, make_entry, seal
+from fastzk.config import Address
+from fastzk.raft.membership import Membership
 from fastzk.raft.messages import Range
+from fastzk.state.members import Members
 from fastzk.storage.log import LogDamaged, LogWriter, SegmentLog
 from fastzk.storage.segments import (
     HEADER_SIZE,
@@ -22,6 +26,7 @@ from fastzk.storage.segments import (
 from fastzk.testing.appender import SimulatedAppender
 from fastzk.testing.blocks import next_range, random_ranges, same
 from fastzk.testing.disk import SimulatedDisk
+from fastzk.wire.blocks import range_of
 
 DIRECTORY = "log"
 
@@ -234,3 +239,26 @@ def test_the_bytes_are_those_of_the_document() -> None:
         for byte in data[16:]:
             value = (value ^ byte) * 0x100000001B3 % 2**64
         assert int.from_bytes(data[8:16], "little") == value
+
+
+def test_the_memberships_of_a_log_are_found_again() -> None:
+    disk, end, random = SimulatedDisk(), End(), Random(7)
+    log = SegmentLog.open(disk, DIRECTORY)
+    appender = SimulatedAppender.after(log, 4000)
+    writer = LogWriter(log, appender=appender)
+    expected: list[tuple[int, Membership]] = []
+    for voters in ((1, 2), (1, 2, 3)):
+        writer.append(random_ranges(random, end, 9))
+        body = Members.from_peers({node_id: Address("host", node_id) for node_id in voters}).encode()
+        entry = make_entry(-15, body)
+        zxid, time_ms = end.last_zxid + 1, end.last_time_ms
+        block = seal([entry], 1, end.last_index + 1, zxid, time_ms, end.last_checksum, kind=1)
+        end.advance(check(block))
+        writer.append([range_of(block)])
+        expected.append((end.last_index, Membership(voters)))
+        while appender.step():
+            pass
+    found = SegmentLog.open(disk, DIRECTORY)
+    assert len(found.segments) > 1
+    assert found.memberships() == expected
+    assert [entries.membership for entries in found.ranges(1) if entries.membership is not None] == [m for _, m in expected]

@@ -19,7 +19,8 @@ from fastzk.testing.model import packed
 NODE_ID, WORKER, SESSION_ID = 1, 5, 0x0100000000000001
 CREATE, DELETE, EXISTS, GET_DATA, SET_DATA, SET_ACL, SYNC, CHECK, MULTI, CREATE2, RECONFIG = 1, 2, 3, 4, 5, 7, 9, 13, 14, 15, 16
 CREATE_CONTAINER, REAP, CREATE_TTL = 19, 20, 21
-CREATE_SESSION, CLOSE_SESSION, ATTACH_SESSION, IDENTIFY, CONFIG = -10, -11, -12, -13, -14
+CREATE_SESSION, CLOSE_SESSION, ATTACH_SESSION, IDENTIFY = -10, -11, -12, -13
+CONFIG, MEMBERS, REJOIN, RECONFIGURED = -14, -15, -16, -17
 PASSWORD = b"0123456789abcdef"
 OPEN = struct.pack(">ii", 1, 31) + packed(b"world") + packed(b"anyone")
 READ_ONLY = struct.pack(">ii", 1, 1) + packed(b"world") + packed(b"anyone")
@@ -43,7 +44,7 @@ class Story:
         self.apply(CREATE_SESSION, struct.pack(">i", 4000) + PASSWORD, serial=77)
 
     def apply(self, op: int, body: bytes, serial: int = 0, time_ms: int = TIME_MS, session_id: int = SESSION_ID) -> list[Item]:
-        attach_zxid = 0 if op in (CREATE_SESSION, ATTACH_SESSION, REAP, CONFIG) else self.attach_zxid
+        attach_zxid = 0 if op in (CREATE_SESSION, ATTACH_SESSION, REAP, CONFIG, MEMBERS, REJOIN) else self.attach_zxid
         entry = make_entry(op, body, session_id, attach_zxid, serial, NODE_ID, WORKER, connection=9, cxid=42)
         self.machine.apply(seal([entry], 1, self.machine.applied_index + 1, self.zxid, time_ms, 0))
         self.zxid += 1
@@ -234,9 +235,52 @@ def test_set_acl_is_judged_in_zookeepers_order(story: Story, path: bytes | None,
     assert story.write(SET_ACL, packed(path) + acl + struct.pack(">i", version)).err == err
 
 
-def test_membership_is_not_a_clients_to_change(story: Story) -> None:
-    body = packed(b"server.4=host:1:2;3") + packed(None) * 2 + struct.pack(">q", -1)
-    assert [story.write(RECONFIG, body).err, story.write(RECONFIG, body[:-1]).err] == [-123, -5]
+def test_a_reconfig_tells_what_the_leader_decided(story: Story) -> None:
+    story.own(MEMBERS, b"anything")
+    assert [story.write(RECONFIGURED, struct.pack(">i", err)).err for err in (-14, -13, -102)] == [-14, -13, -102]
+    asked = packed(b"server.4=host:1:2;3") + packed(None) * 2 + struct.pack(">q", -1)
+    assert story.write(RECONFIGURED, asked).err == -5
+    assert story.write(RECONFIG, asked).err == -6, "what a client sent is no verdict, and no leader logs it"
+    story.own(CONFIG, b"version=1")
+    told = story.write(RECONFIGURED, struct.pack(">i", 0))
+    assert told.err == 0
+    _, _, body = answer(story.arena, GET_DATA, b"/zookeeper/config")
+    assert told.body == body
+    assert unpacked_stat(told.body[-68:])["mzxid"] == told.zxid - 1
+
+
+def test_a_reconfig_is_judged_by_who_asks_and_by_its_number(story: Story) -> None:
+    judge, wrong_session = story.machine.judge_reconfig, SESSION_ID + 1
+    assert judge(SESSION_ID, story.attach_zxid, 1, 42) == -102, "nobody has WRITE on /zookeeper/config"
+    story.write(IDENTIFY, struct.pack(">i", 1) + packed(b"super") + packed(b""))
+    assert judge(SESSION_ID, story.attach_zxid, 2, 42) == 0
+    assert [judge(SESSION_ID, story.attach_zxid, serial, 42) for serial in (1, 3)] == [1, 1], "a repeat; behind a hole"
+    assert judge(SESSION_ID, story.attach_zxid + 1, 2, 42) == -118
+    assert judge(wrong_session, story.attach_zxid, 2, 42) == -112
+    story.write(SET_ACL, packed(b"/zookeeper/config") + ALICES + struct.pack(">i", -1))
+    story.write(IDENTIFY, ALICE)
+    assert judge(SESSION_ID, story.attach_zxid, 4, 42) == 0, "an ACL may allow it to others"
+
+
+def test_a_reconfig_that_was_answered_on_another_connection_is_known() -> None:
+    story = Story()
+    entry = make_entry(CREATE_SESSION, struct.pack(">i", 4000) + PASSWORD, SESSION_ID + 1, 0, 78, NODE_ID, WORKER, cxid=1)
+    story.machine.apply(seal([entry], 1, story.machine.applied_index + 1, story.zxid, TIME_MS, 0))
+    attach_zxid = story.zxid
+    entry = make_entry(RECONFIGURED, struct.pack(">i", -14), SESSION_ID + 1, attach_zxid, 1, NODE_ID, WORKER, cxid=7)
+    story.machine.apply(seal([entry], 1, story.machine.applied_index + 1, story.zxid + 1, TIME_MS, 0))
+    assert story.machine.judge_reconfig(SESSION_ID + 1, attach_zxid, 2, 7) == 2
+    assert story.machine.judge_reconfig(SESSION_ID + 1, attach_zxid, 2, 8) == -102
+
+
+def test_rejoins_are_told_to_the_engine_and_change_nothing(story: Story) -> None:
+    before = digest(story.arena)
+    assert not story.own(REJOIN, struct.pack("<HQ", 3, 2**64 - 1))
+    assert not story.own(REJOIN, struct.pack("<HQ", 3, 7)[:-1]), "malformed: nothing comes of it"
+    assert not story.own(REJOIN, struct.pack("<HQ", 2, 9))
+    assert story.machine.take_rejoins() == [(3, 2**64 - 1), (2, 9)]
+    assert story.machine.take_rejoins() == []
+    assert digest(story.arena) == before
 
 
 # containers, TTL

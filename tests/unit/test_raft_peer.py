@@ -13,6 +13,7 @@ from fastzk.raft.peer import (
     Busy,
     EpochFull,
     Limits,
+    Membership,
     Message,
     NotLeader,
     Peer,
@@ -29,8 +30,8 @@ from fastzk.testing.range_disk import RangeDisk
 def new_peer(node_id: int = 1, nodes: int = 3, limits: Limits | None = None, disk: RangeDisk | None = None) -> Peer:
     log = disk or RangeDisk()
     epoch, vote = log.hard_state
-    voters = list(range(1, nodes + 1))
-    return Peer(node_id, voters, log=log, epoch=epoch, vote=vote, random=Random(node_id), limits=limits)
+    voters = tuple(range(1, nodes + 1))
+    return Peer(node_id, Membership(voters), log=log, epoch=epoch, vote=vote, random=Random(node_id), limits=limits)
 
 
 def candidate(peer: Peer, helper: int = 2) -> None:
@@ -150,6 +151,7 @@ def test_a_leader_whose_epoch_is_over_is_told_so() -> None:
     """Otherwise a node of a higher epoch, which nobody follows, would stay away from a leader for ever."""
     story = script("nodes 3", "elect 1")
     away = story.peers[3]
+    story.run("tick 3 10")
     away.step(Vote(2, 7, 1, 1, False))
     assert away.epoch == 7
     story.run("turn 3")
@@ -190,9 +192,8 @@ def test_a_vote_survives_a_restart() -> None:
 @pytest.mark.parametrize(
     "message",
     [
-        Vote(9, 5, 0, 0, True),
         Vote(1, 5, 0, 0, True),
-        Append(9, 5, 0, 0, (), 0, 1),
+        Append(1, 5, 0, 0, (), 0, 1),
         Append(2, 5, 0, 0, (Range(2, 2, 5, 5 << 32, b""),), 0, 1),
     ],
 )
@@ -220,13 +221,9 @@ def test_an_answer_to_what_was_never_asked_is_refused() -> None:
         peer.step(AppendReply(2, 1, False, 0, 0, 0, 99))
 
 
-def test_an_observer_neither_votes_nor_is_asked() -> None:
+def test_an_observer_is_not_asked_for_votes_and_asks_for_none() -> None:
     story = script("nodes 2 observers=1", "elect 1")
     observer = story.peers[3]
-    with pytest.raises(ProtocolError, match="no voter"):
-        story.peers[2].step(Vote(3, 9, 9, 1, False))
-    with pytest.raises(ProtocolError, match="no voter"):
-        story.peers[2].step(Append(3, 9, 0, 0, (), 0, 1))
     for _ in range(100):
         observer.tick()
     assert (observer.role, observer.leader_id, observer.epoch) == (Role.FOLLOWER, None, 1)
@@ -307,8 +304,7 @@ def test_a_lost_link_makes_the_leader_probe_and_the_follower_ask_at_once() -> No
     assert (story.peers[2].role, story.peers[2].leader_id) == (Role.PRE_CANDIDATE, None)
     story.run("lost 1 2")
     assert story.peers[1].role is Role.LEADER
-    with pytest.raises(ProtocolError):
-        story.peers[1].peer_lost(9)
+    story.peers[1].peer_lost(9)
 
 
 def test_a_restarted_log_is_given_out_in_bounded_portions() -> None:

@@ -44,6 +44,7 @@ FACTS = NodeFacts(
         "leader_since_ms": 4000,
         "learners": 2,
         "synced_followers": 1,
+        "synced_observers": 2,
         "proposal_bytes_last": 86,
         "proposal_bytes_min": 48,
         "proposal_bytes_max": 90,
@@ -139,6 +140,19 @@ def test_what_only_a_leader_tells() -> None:
     assert "zk_synced_followers" not in told
     assert "zk_peer_state\tfollowing - broadcast\n" in told
     assert "zk_peer_state" not in text(b"mntr", dataclasses.replace(FACTS, mode="standalone"))
+    assert "zk_synced_observers\t2\n" in text(b"mntr", FACTS)
+
+
+def test_an_observer_says_so() -> None:
+    facts = dataclasses.replace(FACTS, mode="observer", conf=[("peerType", 0)])
+    assert "Mode: observer\n" in text(b"srvr", facts)
+    told = text(b"mntr", facts)
+    assert "zk_server_state\tobserver\n" in told
+    assert "zk_peer_state\tobserving - broadcast\n" in told
+    assert text(b"conf", facts).startswith("peerType=1\n")
+
+
+def test_what_a_leader_tells_before_its_first_proposal() -> None:
     fresh = dataclasses.replace(FACTS, engine=dict.fromkeys(ENGINE_NAMES, 0))
     assert "Proposal sizes last/min/max: -1/-1/-1\n" in text(b"srvr", fresh)
 

@@ -43,7 +43,9 @@ from fastzk._core.layout cimport (
     OP_CONFIG,
     OP_CREATE_SESSION,
     OP_EPOCH,
+    OP_MEMBERS,
     OP_REAP,
+    OP_REJOIN,
     arena_header_t,
     block_t,
     buffer_append,
@@ -57,12 +59,13 @@ from fastzk._core.layout cimport (
 )
 from fastzk._core.reads cimport READ_LOST, is_read, read_answer, read_decode, read_t
 from fastzk._core.results cimport results_begin, results_body, results_end, results_find, results_keep
+from fastzk._core.samples cimport sample_t, samples_find, samples_look
 from fastzk._core.session_table cimport identities_are_valid, session_identify
 from fastzk._core.tree cimport session_create, session_find, session_remove
 from fastzk._core.upkeep cimport config_apply, reap_apply
-from fastzk._core.writes cimport write_apply
+from fastzk._core.writes cimport reconfig_judge, write_apply
 from libc.stdint cimport uint8_t
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from fastzk._core import upkeep
 
@@ -71,6 +74,7 @@ cdef enum:
     REMEMBER = 1                # cxid of a create whose session's results are to be remembered, or of an attach that goes on so
     SESSION_BODY_MIN = 20       # int timeout_ms, then the password; identities may follow
     PASSWORD_SIZE = 16
+    REJOIN_BODY_SIZE = 10
     RESERVE_PART = 64           # of the arena, one part is kept back for what must not fail: closing, deleting, coming in
     REAPABLE_MAX = 256          # paths that one look finds
 
@@ -83,7 +87,9 @@ cdef class Machine:
         self.arena = arena
         memset(&self.out, 0, sizeof(self.out))
         memset(&self.session_changes, 0, sizeof(self.session_changes))
+        memset(&self.rejoins, 0, sizeof(self.rejoins))
         memset(&self.scratch, 0, sizeof(self.scratch))
+        memset(&self.samples, 0, sizeof(self.samples))
         self.out.node_id = node_id
         arena.arena.reserve = arena.arena.capacity // RESERVE_PART
 
@@ -92,6 +98,7 @@ cdef class Machine:
         for i in range(self.out.count):
             buffer_free(&self.out.workers[i].items)
         buffer_free(&self.session_changes)
+        buffer_free(&self.rejoins)
         buffer_free(&self.out.elsewhere)
         buffer_free(&self.scratch.acl)
         buffer_free(&self.scratch.body)
@@ -160,6 +167,7 @@ cdef class Machine:
             for _i in range(head.count):
                 entry = <const entry_t *>at
                 self.apply_entry(entry, &now)
+                samples_look(&self.samples, now.index, header.digest_low, header.digest_high)
                 at += entry.size
                 now.zxid += 1
                 now.index += 1
@@ -169,7 +177,7 @@ cdef class Machine:
         cdef const session_t *session
         cdef ref_t ref
         cdef bint is_expiry = entry.op == OP_CLOSE_SESSION and entry.serial == 0
-        if entry.op == OP_EPOCH:
+        if entry.op == OP_EPOCH or entry.op == OP_MEMBERS:
             return self.pass_by(a, entry, now, ERR_OK)
         if entry.op == OP_CREATE_SESSION:
             return self.apply_create_session(a, entry, now)
@@ -179,6 +187,8 @@ cdef class Machine:
             return reap_apply(a, &self.out, entry, now)
         if entry.op == OP_CONFIG:
             return config_apply(a, &self.out, entry, now)
+        if entry.op == OP_REJOIN:
+            return self.apply_rejoin(a, entry, now)
         ref = session_find(a, entry.session_id)
         if ref == 0:
             return self.pass_by(a, entry, now, ENTRY_IGNORED if is_expiry else ERR_SESSION_EXPIRED)
@@ -235,6 +245,14 @@ cdef class Machine:
         if err < 0:
             outbox_result(&self.out, entry, now.zxid, err)
         return err
+
+    cdef int apply_rejoin(self, arena_t *a, const entry_t *entry, const moment_t *now) noexcept nogil:
+        cdef rejoin_t rejoin
+        if entry.body_size == REJOIN_BODY_SIZE:
+            memcpy(&rejoin.node_id, entry.body, sizeof(rejoin.node_id))
+            memcpy(&rejoin.nonce, entry.body + sizeof(rejoin.node_id), sizeof(rejoin.nonce))
+            buffer_append(&self.rejoins, &rejoin, sizeof(rejoin))
+        return self.pass_by(a, entry, now, ERR_OK)
 
     cdef int apply_create_session(self, arena_t *a, const entry_t *entry, const moment_t *now) noexcept nogil:
         cdef uint32_t timeout_ms
@@ -394,6 +412,37 @@ cdef class Machine:
         buffer_clear(&self.session_changes)
         return taken
 
+    def take_rejoins(self) -> list:
+        """Takes (node_id, nonce) of each rejoin applied meanwhile."""
+        cdef const rejoin_t *rejoin
+        cdef size_t at = 0
+        taken = []
+        while at < self.rejoins.size:
+            rejoin = <const rejoin_t *>(self.rejoins.data + at)
+            taken.append((rejoin.node_id, rejoin.nonce))
+            at += sizeof(rejoin_t)
+        buffer_clear(&self.rejoins)
+        return taken
+
+    def judge_reconfig(self, uint64_t session_id, uint64_t attach_zxid, uint64_t serial, int32_t cxid) -> int:
+        """What the leader does with a reconfig, now that all before it is applied.
+
+        0: carry it out.  Below 0: it fails with this error.  JUDGED_OVER: forget it.  JUDGED_KNOWN: log it, whatever the verdict.
+        """
+        cdef arena_t *a = &self.arena.arena
+        cdef ref_t ref = session_find(a, session_id)
+        cdef const session_t *session
+        if ref == 0:
+            return ERR_SESSION_EXPIRED
+        session = see_session(a, ref)
+        if session.attach_zxid != attach_zxid:
+            return ERR_SESSION_MOVED
+        if serial != session.last_serial + 1:
+            return JUDGED_OVER
+        if session.results and cxid > 0 and results_find(a, ref, cxid) is not NULL:
+            return JUDGED_KNOWN
+        return reconfig_judge(a, ref)
+
     def sessions(self) -> list:
         """Lists (session_id, attach_zxid, timeout_ms) of all sessions: what a new leader's expiry table starts from."""
         cdef arena_t *a = &self.arena.arena
@@ -442,6 +491,27 @@ cdef class Machine:
         """128 bits over all znodes; equal on all nodes at the same zxid."""
         cdef object high = self.arena.arena.header.digest_high
         return (high << 64) | self.arena.arena.header.digest_low
+
+    @property
+    def newest_sample(self) -> int:
+        """Index of the newest sample of the digest, 0 when none was taken yet."""
+        return self.samples.newest
+
+    def sample_at(self, uint64_t index):
+        """(digest, chain) of the sample taken at an index, None when it is not, or no longer, kept."""
+        cdef const sample_t *sample = samples_find(&self.samples, index)
+        if sample is NULL:
+            return None
+        return (<object>sample.digest_high << 64) | sample.digest_low, sample.chain
+
+    @property
+    def digest_chain(self) -> int:
+        """A hash over all samples so far."""
+        return self.samples.chain
+
+    def begin_chain(self, uint64_t chain) -> None:
+        """Takes over the chain of a snapshot that was just loaded."""
+        self.samples.chain = chain
 
     @property
     def counts(self) -> dict:

@@ -14,6 +14,7 @@ was asked for: it is the write barrier, and what snapshots and the undoing of a 
 from cpython.buffer cimport Py_buffer
 from fastzk._core.layout cimport FZ_ASSERT, FZ_DEBUG, GRANULE, PAGE, arena_header_t, buffer_t, ref_t
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy
 
 
 cdef extern from "atomics.h" nogil:
@@ -23,6 +24,10 @@ cdef extern from "atomics.h" nogil:
     uint64_t peek64_acquire(const uint64_t *at)
     void poke64_release(uint64_t *at, uint64_t value)
     void poke64(uint64_t *at, uint64_t value)
+    char *peek_pointer(char **at)
+    void poke_pointer(char **at, char *value)
+    void owners_add(uint32_t *owners)
+    uint32_t owners_drop(uint32_t *owners)
     void fence_acquire()
     void fence_release()
     void spin_pause()
@@ -33,6 +38,18 @@ cdef extern from "atomics.h" nogil:
 cdef enum:
     SPIN_TURNS_MAX = 512        # of a reader that finds the writer inside: some ten microseconds, longer than a write
     READ_LOOK_EVERY = 256       # steps of a reader's walk between two looks at the sequence
+    SLAB_PAGES = 256            # copies of pages in one piece of memory: one request to the system for a megabyte of them
+
+
+# The arena as of one moment, for a thread that encodes it while the writer goes on.  The writer makes it and copies each page
+# before its first change; it is freed when the arena and every encoder have let go of it.
+ctypedef struct pin_t:
+    char *base                  # the arena's
+    uint64_t used               # bytes; the arena's `used` at the pin, up to the end of its page: pages above are no part of it
+    char **saved                # of each page its copy as of the pin, or NULL while unchanged; by peek_pointer, poke_pointer
+    uint64_t saved_count        # the writer's
+    buffer_t slabs              # the writer's: char *, each SLAB_PAGES copies
+    uint32_t owners
 
 
 ctypedef struct arena_t:
@@ -50,10 +67,9 @@ ctypedef struct arena_t:
     uint64_t reserve            # bytes kept back for what must not fail: closing, deleting, coming in
     # What the barrier keeps before it lets a change pass: pages for a snapshot, bytes for undoing the write.
     uint64_t kept_below         # bytes: changes at or above need not be kept; 0 while nothing is
-    # Copy-on-write for snapshots; none is being taken while saved_pages is NULL.
-    char **saved_pages          # of each page below pinned_used: its copy as of the pin, or NULL when not yet changed
-    uint64_t pinned_used        # bytes; `used` at the pin, up to the end of its page: pages above are not part of it
-    uint64_t saved_count
+    # Copy-on-write for snapshots.
+    pin_t *pin                  # NULL: none is being taken
+    uint64_t pinned_used        # bytes; the pin's `used`, or 0
     # The write that may be undone; none is while undo_used is 0.
     uint64_t undo_used          # bytes; `used` when it began: what lies above was nothing then
     arena_header_t undo_header  # the header as it was
@@ -163,10 +179,38 @@ cdef ref_t arena_alloc(arena_t *a, uint64_t size) noexcept nogil
 cdef void arena_free(arena_t *a, ref_t ref, uint64_t size) noexcept nogil
 cdef uint64_t arena_block_size(uint64_t size) noexcept nogil
 
-# Snapshots (the writer only): from pin to unpin, arena_pinned_page gives each page as it was at the pin.
+# Snapshots.  The writer: from pin to unpin each page is copied before it changes; unpin lets go of the copies.
 cdef int arena_pin(arena_t *a) except -1
-cdef void arena_unpin(arena_t *a) noexcept
-cdef const char *arena_pinned_page(arena_t *a, uint64_t page) noexcept nogil
+cdef void arena_unpin(arena_t *a) noexcept nogil
+# Lets go of a pin that was joined by owners_add; whoever is the last frees the copies, a quarter of a millisecond for each MiB.
+cdef void pin_let_go(pin_t *pin) noexcept nogil
+
+
+cdef inline bint pin_read(pin_t *pin, uint64_t offset, void *to, uint64_t size) noexcept nogil:
+    """Copies [offset, offset + size) as it was at the pin; False when that is no part of it.  From any thread.
+
+    A page that is not copied is read where it stands.  If the writer got at it meanwhile, its copy was there before the
+    first change (the fences here and in arena_save), so it is seen by the second look, and read instead."""
+    cdef char *out = <char *>to
+    cdef char *saved
+    cdef uint64_t piece
+    if offset > pin.used or size > pin.used - offset:
+        return False
+    while size:
+        piece = min(size, PAGE - offset % PAGE)
+        saved = peek_pointer(&pin.saved[offset // PAGE])
+        if saved is NULL:
+            memcpy(out, pin.base + offset, piece)
+            fence_acquire()
+            saved = peek_pointer(&pin.saved[offset // PAGE])
+        if saved is not NULL:
+            memcpy(out, saved + offset % PAGE, piece)
+        out += piece
+        offset += piece
+        size -= piece
+    return True
+
+
 # Only arena_barrier calls it.
 cdef void arena_keep(arena_t *a, uint64_t offset, uint64_t size) noexcept nogil
 

@@ -220,39 +220,38 @@ cdef class Arena:
 
     @property
     def is_pinned(self) -> bool:
-        return self.arena.saved_pages != NULL
+        return self.arena.pin != NULL
 
     @property
     def saved_count(self) -> int:
         """Pages copied because they were changed since the pin."""
-        return self.arena.saved_count
+        return self.arena.pin.saved_count if self.arena.pin != NULL else 0
 
     def pin(self) -> None:
         """From now until unpin() every page as it is now can be had by pinned_pages(), while writes go on."""
         arena_pin(&self.arena)
 
     def unpin(self) -> None:
-        """Ends what pin() began; without a pin it does nothing."""
+        """Ends what pin() began; without a pin it does nothing.
+
+        While an encoder still holds the pin this costs nothing: the copies are freed by the encoder's close()."""
         arena_unpin(&self.arena)
 
     def pinned_pages(self, uint64_t first, uint64_t end) -> bytes:
         """The pages [first, end) as they were at the pin.  Raises IndexError when one is not part of it."""
-        cdef const char *page
-        cdef uint64_t at
         cdef bytes copy
-        if first >= end or arena_pinned_page(&self.arena, end - 1) == NULL:
+        if self.arena.pin == NULL or first >= end or end > self.arena.pinned_used // PAGE:
             raise IndexError(f"the pages {first} to {end} are not all pinned")
         copy = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>((end - first) * PAGE))
-        for at in range(first, end):
-            page = arena_pinned_page(&self.arena, at)
-            memcpy(PyBytes_AS_STRING(copy) + (at - first) * PAGE, page, PAGE)
+        pin_read(self.arena.pin, first * PAGE, PyBytes_AS_STRING(copy), (end - first) * PAGE)
         return copy
 
     def pinned_ranges(self) -> list[tuple[int, int]]:
         """The ranges of pages, [first, end), that were in use at the pin; the others are zeros and may be left out."""
-        cdef const arena_header_t *header = <const arena_header_t *>arena_pinned_page(&self.arena, 0)
-        if header == NULL:
+        cdef arena_header_t header
+        if self.arena.pin == NULL:
             raise IndexError("the arena is not pinned")
+        pin_read(self.arena.pin, 0, &header, sizeof(header))
         buckets = (1 << header.index_level) + header.index_split
         index_end = page_up(header.index_offset + buckets * sizeof(ref_t)) // PAGE
         return [(0, index_end), (header.session_offset // PAGE, page_up(header.used) // PAGE)]
@@ -271,7 +270,7 @@ cdef void arena_write_begin(arena_t *a) noexcept nogil:
     FZ_ASSERT(a.is_writer)
     FZ_ASSERT(not sequence & 1)
     arena_keep_reserve(a)
-    if a.saved_pages != NULL:
+    if a.pin != NULL:
         arena_save(a, 0, PAGE)
     poke64(&a.header.sequence, sequence + 1)
     fence_release()             # no change becomes visible before the odd sequence
@@ -353,40 +352,46 @@ cdef void arena_free(arena_t *a, ref_t ref, uint64_t size) noexcept nogil:
 
 cdef int arena_pin(arena_t *a) except -1:
     """Raises RuntimeError when the arena is pinned already, is not the writer's, or a write is going on."""
-    if a.saved_pages != NULL or not a.is_writer or a.header.sequence & 1:
+    cdef pin_t *pin
+    if a.pin != NULL or not a.is_writer or a.header.sequence & 1:
         raise RuntimeError("an arena is pinned by its writer, once at a time and between writes")
-    a.pinned_used = page_up(a.header.used)       # a block given out later may begin on the last page
-    a.saved_count = 0
-    a.saved_pages = <char **>calloc(a.pinned_used // PAGE, sizeof(char *))
-    if a.saved_pages == NULL:
+    pin = <pin_t *>calloc(1, sizeof(pin_t))
+    if pin == NULL:
+        raise MemoryError("no memory for a pin")
+    pin.base = a.base
+    pin.used = page_up(a.header.used)            # a block given out later may begin on the last page
+    pin.saved = <char **>calloc(pin.used // PAGE, sizeof(char *))     # so large that the system gives zeros as they are used
+    pin.owners = 1
+    if pin.saved == NULL:
+        free(pin)
         raise MemoryError("no memory for the table of pinned pages")
-    a.kept_below = a.pinned_used
+    a.pin = pin
+    a.pinned_used = a.kept_below = pin.used
     return 0
 
 
-cdef void arena_unpin(arena_t *a) noexcept:
-    cdef uint64_t page
-    if a.saved_pages == NULL:
+cdef void arena_unpin(arena_t *a) noexcept nogil:
+    if a.pin == NULL:
         return
-    if a.saved_count:
-        for page in range(a.pinned_used // PAGE):
-            free(a.saved_pages[page])
-    free(a.saved_pages)
-    a.saved_pages = NULL
+    pin_let_go(a.pin)
+    a.pin = NULL
     a.pinned_used = 0
-    a.saved_count = 0
     a.kept_below = a.undo_used
 
 
-cdef const char *arena_pinned_page(arena_t *a, uint64_t page) noexcept nogil:
-    """NULL when the arena is not pinned or the page is not part of it.  Lent until the next write."""
-    if a.saved_pages == NULL or page >= a.pinned_used // PAGE:
-        return NULL
-    return a.saved_pages[page] if a.saved_pages[page] != NULL else a.base + page * PAGE
+cdef void pin_let_go(pin_t *pin) noexcept nogil:
+    cdef size_t place
+    if owners_drop(&pin.owners):
+        return
+    for place in range(pin.slabs.size // sizeof(char *)):
+        free((<char **>pin.slabs.data)[place])
+    buffer_free(&pin.slabs)
+    free(pin.saved)
+    free(pin)
 
 
 cdef void arena_keep(arena_t *a, uint64_t offset, uint64_t size) noexcept nogil:
-    if a.saved_pages != NULL and offset < a.pinned_used:
+    if a.pin != NULL and offset < a.pinned_used:
         arena_save(a, offset, size)
     if PAGE <= offset < a.undo_used:             # the header is kept as a whole
         size = min(size, a.undo_used - offset)
@@ -397,15 +402,29 @@ cdef void arena_keep(arena_t *a, uint64_t offset, uint64_t size) noexcept nogil:
 
 cdef void arena_save(arena_t *a, uint64_t offset, uint64_t size) noexcept nogil:
     """Copies the pages that [offset, offset + size) touches and that are not copied yet."""
+    cdef pin_t *pin = a.pin
     cdef uint64_t page = offset // PAGE
     cdef uint64_t end = page_up(min(offset + size, a.pinned_used)) // PAGE
+    cdef char *copy
     while page < end:
-        if a.saved_pages[page] == NULL:
-            a.saved_pages[page] = <char *>malloc(PAGE)
-            FZ_ASSERT(a.saved_pages[page] != NULL)
-            memcpy(a.saved_pages[page], a.base + page * PAGE, PAGE)
-            a.saved_count += 1
+        if pin.saved[page] == NULL:
+            copy = new_copy(pin)
+            memcpy(copy, a.base + page * PAGE, PAGE)
+            poke_pointer(&pin.saved[page], copy)
+            fence_release()                      # whoever reads the change that follows sees the copy too
         page += 1
+
+
+cdef char *new_copy(pin_t *pin) noexcept nogil:
+    """Room for the next copy of a page."""
+    cdef uint64_t place = pin.saved_count % SLAB_PAGES
+    cdef char *slab
+    if place == 0:
+        slab = <char *>malloc(SLAB_PAGES * PAGE)
+        FZ_ASSERT(slab != NULL)
+        buffer_append(&pin.slabs, &slab, sizeof(slab))
+    pin.saved_count += 1
+    return (<char **>pin.slabs.data)[pin.slabs.size // sizeof(slab) - 1] + place * PAGE
 
 
 cdef void arena_undo_begin(arena_t *a) noexcept nogil:

@@ -21,6 +21,14 @@ static inline void poke64(uint64_t *at, uint64_t value) { __atomic_store_n(at, v
 static inline void fence_acquire(void) { __atomic_thread_fence(__ATOMIC_ACQUIRE); }
 static inline void fence_release(void) { __atomic_thread_fence(__ATOMIC_RELEASE); }
 
+/* A pointer in a table that one thread fills and another reads: what it points to is complete before it is seen. */
+static inline char *peek_pointer(char *const *at) { return __atomic_load_n(at, __ATOMIC_ACQUIRE); }
+static inline void poke_pointer(char **at, char *value) { __atomic_store_n(at, value, __ATOMIC_RELEASE); }
+
+/* A count of owners; the one that makes it 0 comes after all that the others did. */
+static inline void owners_add(uint32_t *owners) { __atomic_add_fetch(owners, 1, __ATOMIC_RELAXED); }
+static inline uint32_t owners_drop(uint32_t *owners) { return __atomic_sub_fetch(owners, 1, __ATOMIC_ACQ_REL); }
+
 /* One turn of a wait. */
 static inline void spin_pause(void) {
 #if defined(__x86_64__) || defined(__i386__)

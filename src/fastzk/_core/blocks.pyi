@@ -12,6 +12,7 @@ class BlockInfo(NamedTuple):
     checksum: int
     count: int  # type: ignore[assignment]
     size: int
+    kind: int  # 0 entries, 1 a membership
 
 class Entry(NamedTuple):
     op: int
@@ -35,10 +36,12 @@ def seal(
     first_zxid: int,
     time_ms: int,
     previous: int,
+    kind: int = 0,
 ) -> bytes: ...
 def check(block: Buffer) -> BlockInfo: ...
 def block_checksum(block: Buffer) -> int: ...
 def count_entries(entries: Buffer, *, node_id: int | None = None, worker: int | None = None, reads: bool = False) -> int: ...
+def take_reconfigs(entries: bytes, count: int) -> tuple[bytes, int, list[Entry]]: ...
 def make_entry(
     op: int,
     body: bytes = b"",

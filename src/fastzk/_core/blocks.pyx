@@ -25,11 +25,14 @@ from fastzk._core.codes cimport (
     OPCODE_SYNC,
 )
 from fastzk._core.layout cimport (
+    BLOCK_ENTRIES,
     BLOCK_MAGIC,
+    BLOCK_MEMBERS,
     OP_ATTACH_SESSION,
     OP_CLOSE_SESSION,
     OP_CREATE_SESSION,
     OP_IDENTIFY,
+    OP_MEMBERS,
     block_t,
     padded8,
 )
@@ -44,7 +47,7 @@ cdef enum:
 
 
 BlockInfo = namedtuple(
-    "BlockInfo", "first_index last_index first_zxid last_zxid time_ms previous checksum count size", module=__name__
+    "BlockInfo", "first_index last_index first_zxid last_zxid time_ms previous checksum count size kind", module=__name__
 )
 Entry = namedtuple(
     "Entry", "op body session_id attach_zxid serial node_id worker connection cxid", module=__name__
@@ -87,11 +90,16 @@ cdef int64_t entries_walk(const char *at, size_t size) noexcept nogil:
     return count
 
 
-def seal(list entries not None, uint32_t count, uint64_t first_index, uint64_t first_zxid, int64_t time_ms,
-         uint64_t previous) -> bytes:
-    """Makes the block of `count` entries that stand in these pieces.
+cdef bint kind_fits(uint32_t kind, const char *first) noexcept nogil:
+    """True if a block of this kind may begin with the entry at `first`, which is there."""
+    return kind == BLOCK_ENTRIES or (kind == BLOCK_MEMBERS and (<const entry_t *>first).op == OP_MEMBERS)
 
-    Raises ValueError when they are not that many, too large, or run past the epoch's counter.
+
+def seal(list entries not None, uint32_t count, uint64_t first_index, uint64_t first_zxid, int64_t time_ms,
+         uint64_t previous, uint32_t kind=0) -> bytes:
+    """Makes the block of `count` entries that stand in these pieces; kind 1 begins with OP_MEMBERS.
+
+    Raises ValueError when they are not that many, too large, not of that kind, or run past the epoch's counter.
     """
     cdef const unsigned char[::1] piece
     cdef size_t size = sizeof(block_t)
@@ -118,6 +126,8 @@ def seal(list entries not None, uint32_t count, uint64_t first_index, uint64_t f
     head = <block_t *>PyBytes_AS_STRING(block)
     if count == 0 or entries_walk(head.entries, size - sizeof(block_t)) != count:
         raise ValueError(f"not {count} entries in {size - sizeof(block_t)} bytes")
+    if not kind_fits(kind, head.entries):
+        raise ValueError(f"these entries are no block of kind {kind}")
     memset(head, 0, sizeof(block_t))
     head.magic = BLOCK_MAGIC
     head.size = size
@@ -126,6 +136,7 @@ def seal(list entries not None, uint32_t count, uint64_t first_index, uint64_t f
     head.time_ms = time_ms
     head.previous = previous
     head.count = count
+    head.kind = kind
     head.checksum = xxh3_64_intdigest(memoryview(block)[CHECKED_FROM:])
     return block
 
@@ -143,7 +154,7 @@ def check(block):
         raise BlockDamaged("size")
     if head.checksum != xxh3_64_intdigest(memoryview(view)[CHECKED_FROM:]):
         raise BlockDamaged("checksum")
-    if head.spare != 0 or head.spare2 != 0:
+    if head.spare != 0:
         raise BlockDamaged("spare fields")
     if head.count == 0 or (head.first_zxid & 0xffffffff) + head.count > 0x100000000:
         raise BlockDamaged("count")
@@ -152,6 +163,8 @@ def check(block):
         raise BlockDamaged("entry")
     if walked != head.count:
         raise BlockDamaged("count")
+    if not kind_fits(head.kind, head.entries):
+        raise BlockDamaged("kind")
     return BlockInfo(
         first_index=head.first_index,
         last_index=head.first_index + head.count - 1,
@@ -162,6 +175,7 @@ def check(block):
         checksum=head.checksum,
         count=head.count,
         size=head.size,
+        kind=head.kind,
     )
 
 
@@ -207,6 +221,47 @@ def count_entries(entries, *, node_id=None, worker=None, bint reads=False) -> in
         at += entry.size
         count += 1
     return count
+
+
+def take_reconfigs(bytes entries not None, uint32_t count) -> tuple:
+    """Takes the reconfigs out of entries that count_entries has counted: (the rest, its count, what was taken).
+
+    The leader carries them out over several blocks; what its session wrote behind one is then behind a hole, and comes again."""
+    cdef const char *at = PyBytes_AS_STRING(entries)
+    cdef const char *end = at + len(entries)
+    cdef const char *kept = at
+    cdef const entry_t *entry
+    taken: list[Entry] = []
+    rest: list[bytes] = []
+    while at < end:
+        entry = entry_see(at, end)
+        if entry is NULL:
+            raise ValueError("not entries")
+        if entry.op == OPCODE_RECONFIG:
+            if at > kept:
+                rest.append(kept[:at - kept])
+            taken.append(as_entry(entry))
+            kept = at + entry.size
+        at += entry.size
+    if not taken:
+        return entries, count, taken
+    if end > kept:
+        rest.append(kept[:end - kept])
+    return b"".join(rest), count - len(taken), taken
+
+
+cdef object as_entry(const entry_t *entry):
+    return Entry(
+        op=entry.op,
+        body=entry.body[:entry.body_size],
+        session_id=entry.session_id,
+        attach_zxid=entry.attach_zxid,
+        serial=entry.serial,
+        node_id=entry.node_id,
+        worker=entry.worker,
+        connection=entry.connection,
+        cxid=entry.cxid,
+    )
 
 
 cdef bint may_come_from_outside(const entry_t *entry) noexcept nogil:
@@ -262,17 +317,7 @@ def entries(block) -> list:
     taken = []
     while at < end:
         entry = <const entry_t *>at
-        taken.append(Entry(
-            op=entry.op,
-            body=entry.body[:entry.body_size],
-            session_id=entry.session_id,
-            attach_zxid=entry.attach_zxid,
-            serial=entry.serial,
-            node_id=entry.node_id,
-            worker=entry.worker,
-            connection=entry.connection,
-            cxid=entry.cxid,
-        ))
+        taken.append(as_entry(entry))
         at += entry.size
     return taken
 

@@ -10,7 +10,7 @@ cdef uint64_t HIGH_SEED = <uint64_t>0xb492b66fbe98f273
 cdef uint64_t DATA_SEED = <uint64_t>0x9fb21c651e98df25
 
 
-cdef void stat_digest(arena_t *a, const znode_t *znode, uint64_t hash, uint64_t *low, uint64_t *high) noexcept nogil:
+cdef void digest_of_stat(const znode_t *znode, uint32_t acl_hash, uint64_t hash, uint64_t *low, uint64_t *high) noexcept nogil:
     cdef uint64_t word[9]
     cdef uint32_t children = 0 if is_session_id(znode.ephemeral_owner) else znode.child_count
     word[0] = znode.czxid
@@ -21,25 +21,27 @@ cdef void stat_digest(arena_t *a, const znode_t *znode, uint64_t hash, uint64_t 
     word[5] = znode.ephemeral_owner
     word[6] = <uint64_t><uint32_t>znode.version << 32 | <uint32_t>znode.cversion
     word[7] = <uint64_t><uint32_t>znode.aversion << 32 | children
-    word[8] = <uint64_t>(<const acl_t *>arena_own(a, znode.acl)).hash << 32 | znode.data_size
+    word[8] = <uint64_t>acl_hash << 32 | znode.data_size
     low[0] = hash_bytes(<const char *>word, sizeof(word), hash)
     high[0] = hash_bytes(<const char *>word, sizeof(word), hash ^ HIGH_SEED)
 
 
-cdef bint data_digest(arena_t *a, const znode_t *znode, uint64_t hash, uint64_t *low, uint64_t *high) noexcept nogil:
-    """False when there is no data to speak of; null and empty differ by the Stat's part."""
-    cdef uint64_t content
-    if znode.data == 0:
-        return False
-    content = hash_bytes(<const char *>arena_own(a, znode.data), znode.data_size, hash ^ DATA_SEED)
+cdef void digest_of_data(const char *data, uint32_t size, uint64_t hash, uint64_t *low, uint64_t *high) noexcept nogil:
+    cdef uint64_t content = hash_bytes(data, size, hash ^ DATA_SEED)
     low[0] = mix64(content ^ HIGH_SEED, hash ^ PATH_SEED)
     high[0] = mix64(content ^ PATH_SEED, hash ^ HIGH_SEED)
+
+
+cdef inline void stat_digest(arena_t *a, const znode_t *znode, uint64_t hash, uint64_t *low, uint64_t *high) noexcept nogil:
+    digest_of_stat(znode, (<const acl_t *>arena_own(a, znode.acl)).hash, hash, low, high)
+
+
+cdef inline bint data_digest(arena_t *a, const znode_t *znode, uint64_t hash, uint64_t *low, uint64_t *high) noexcept nogil:
+    """False when there is no data to speak of; null and empty differ by the Stat's part."""
+    if znode.data == 0:
+        return False
+    digest_of_data(<const char *>arena_own(a, znode.data), znode.data_size, hash, low, high)
     return True
-
-
-cdef inline void add_128(uint64_t *low, uint64_t *high, uint64_t plus_low, uint64_t plus_high) noexcept nogil:
-    low[0] += plus_low
-    high[0] += plus_high + (low[0] < plus_low)
 
 
 cdef inline void subtract_128(uint64_t *low, uint64_t *high, uint64_t minus_low, uint64_t minus_high) noexcept nogil:
@@ -52,7 +54,7 @@ cdef void digest_put_stat(arena_t *a, const znode_t *znode, uint64_t hash) noexc
     cdef uint64_t low
     cdef uint64_t high
     stat_digest(a, znode, hash, &low, &high)
-    add_128(&header.digest_low, &header.digest_high, low, high)
+    digest_add(&header.digest_low, &header.digest_high, low, high)
 
 
 cdef void digest_take_stat(arena_t *a, const znode_t *znode, uint64_t hash) noexcept nogil:
@@ -68,7 +70,7 @@ cdef void digest_put_data(arena_t *a, const znode_t *znode, uint64_t hash) noexc
     cdef uint64_t low
     cdef uint64_t high
     if data_digest(a, znode, hash, &low, &high):
-        add_128(&header.digest_low, &header.digest_high, low, high)
+        digest_add(&header.digest_low, &header.digest_high, low, high)
 
 
 cdef void digest_take_data(arena_t *a, const znode_t *znode, uint64_t hash) noexcept nogil:
@@ -94,9 +96,9 @@ cdef void tree_digest(arena_t *a, uint64_t *low, uint64_t *high) noexcept nogil:
             znode = <const znode_t *>arena_own(a, ref)
             hash = path_hash(znode.path, znode.path_size)
             stat_digest(a, znode, hash, &part_low, &part_high)
-            add_128(low, high, part_low, part_high)
+            digest_add(low, high, part_low, part_high)
             if data_digest(a, znode, hash, &part_low, &part_high):
-                add_128(low, high, part_low, part_high)
+                digest_add(low, high, part_low, part_high)
             ref = znode.hash_next
 
 

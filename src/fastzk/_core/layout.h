@@ -195,6 +195,12 @@ enum {
     OP_ATTACH_SESSION = -12,  /* body: as of a create */
     OP_IDENTIFY = -13,        /* body: jute vector of Id {string scheme, string id}: who the session's connection is from now on */
     OP_CONFIG = -14,          /* the leader's own, session and serial 0; body: the data of /zookeeper/config */
+    OP_MEMBERS = -15,         /* the leader's own, session and serial 0, first in a block of kind 1; body: text of state/members.py;
+                                 changes nothing here, but the consensus takes the members from it */
+    OP_REJOIN = -16,          /* the leader's own, session and serial 0; body: u16 node id, u64 nonce, little-endian: that node has
+                                 all that was committed before, once it applies this; changes nothing here */
+    OP_RECONFIGURED = -17,    /* what the leader makes of a client's reconfig, under its session and serial; body: int32 err as jute has
+                                 it: 0 when the members were changed; the reconfig itself never stands in the log */
     OP_REAP = 20,             /* the leader's own, session and serial 0; body: jute string path of a container or TTL znode that
                                  is to go if it is still empty and its time has come; else nothing happens and nobody is told */
 };
@@ -209,12 +215,18 @@ typedef struct {
     int64_t time_ms;     /* the leader's wall clock, never falling; ctime and mtime come from here */
     uint64_t previous;   /* checksum of the block before it in the log, 0 for the first: binds the position */
     uint32_t count;      /* entries */
-    uint32_t spare;      /* 0 */
-    uint64_t spare2;     /* 0 */
+    uint32_t kind;       /* BLOCK_* */
+    uint64_t spare;      /* 0 */
     char entries[];
 } block_t;
 
 #define BLOCK_MAGIC 0x316b6c42u /* "Blk1" */
+
+enum {
+    BLOCK_ENTRIES = 0,
+    BLOCK_MEMBERS = 1, /* its first entry is OP_MEMBERS: a membership that is in force from here on */
+};
+
 _Static_assert(offsetof(block_t, entries) == 64, "a block's entries begin at 64");
 
 /* One item of a commit batch, from the engine to a worker; its body follows, then zeros up to size. */
@@ -275,7 +287,7 @@ typedef struct {
     uint16_t is_serving; /* 0: close every client connection and let none in; 2: for clients that only read */
 } status_t;
 
-enum { ROLE_LOOKING = 0, ROLE_FOLLOWER = 1, ROLE_LEADER = 2, ROLE_STANDALONE = 3 };
+enum { ROLE_LOOKING = 0, ROLE_FOLLOWER = 1, ROLE_LEADER = 2, ROLE_STANDALONE = 3, ROLE_OBSERVER = 4 };
 
 static inline size_t padded8(size_t size) { return (size + 7) & ~(size_t)7; }
 

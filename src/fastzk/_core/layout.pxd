@@ -17,6 +17,9 @@ cdef extern from "layout.h" nogil:
         OP_ATTACH_SESSION
         OP_IDENTIFY
         OP_CONFIG
+        OP_MEMBERS
+        OP_REJOIN
+        OP_RECONFIGURED
         OP_REAP
         ITEM_RESULT
         ITEM_CHANGE
@@ -33,6 +36,9 @@ cdef extern from "layout.h" nogil:
         ROLE_FOLLOWER
         ROLE_LEADER
         ROLE_STANDALONE
+        BLOCK_ENTRIES
+        BLOCK_MEMBERS
+        ROLE_OBSERVER
     uint64_t ARENA_MAGIC
     uint32_t ARENA_VERSION
     uint32_t NULL_DATA
@@ -158,8 +164,8 @@ cdef extern from "layout.h" nogil:
         int64_t time_ms
         uint64_t previous
         uint32_t count
-        uint32_t spare
-        uint64_t spare2
+        uint32_t kind
+        uint64_t spare
         char entries[0]
 
     ctypedef struct item_t:

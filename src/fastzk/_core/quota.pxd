@@ -17,3 +17,5 @@ cdef int quota_judge(arena_t *a, const char *path, uint32_t size, int64_t count,
 cdef void quota_after_create(arena_t *a, const char *path, uint32_t size, int64_t bytes) noexcept nogil
 cdef void quota_after_set(arena_t *a, const char *path, uint32_t size, int64_t bytes) noexcept nogil
 cdef void quota_after_delete(arena_t *a, const char *path, uint32_t size, int64_t bytes) noexcept nogil
+# True for the limits of any path but the root's, which has no quota: quota_count is how many there are.
+cdef bint quota_is_limits(const char *path, uint32_t size) noexcept nogil

@@ -84,7 +84,7 @@ cdef bint passes(int64_t there, int64_t more, int64_t hard, int64_t soft, uint64
 
 
 cdef void quota_after_create(arena_t *a, const char *path, uint32_t size, int64_t bytes) noexcept nogil:
-    if is_limits(path, size):
+    if quota_is_limits(path, size):
         arena_change_header(a).quota_count += 1
     elif ends_with(path, size, STATS, STATS_SIZE):
         count_again(a, path, size)
@@ -96,7 +96,7 @@ cdef void quota_after_set(arena_t *a, const char *path, uint32_t size, int64_t b
 
 
 cdef void quota_after_delete(arena_t *a, const char *path, uint32_t size, int64_t bytes) noexcept nogil:
-    if is_limits(path, size):
+    if quota_is_limits(path, size):
         arena_change_header(a).quota_count -= 1
     move(a, path, size, -1, -bytes)
 
@@ -107,8 +107,7 @@ cdef inline bint ends_with(const char *path, uint32_t size, const char *name, ui
             and memcmp(path + size - name_size, name, name_size) == 0)
 
 
-cdef inline bint is_limits(const char *path, uint32_t size) noexcept nogil:
-    """True for the limits of any path but the root's, which has no quota."""
+cdef bint quota_is_limits(const char *path, uint32_t size) noexcept nogil:
     return size > HOME_SIZE + LIMITS_SIZE and ends_with(path, size, LIMITS, LIMITS_SIZE)
 
 

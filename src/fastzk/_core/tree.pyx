@@ -66,7 +66,7 @@ from fastzk._core.layout cimport (
     znode_t,
 )
 from fastzk._core.session_table cimport session_disown, session_find, session_own
-from fastzk._core.znode cimport ACL_HEAD, LIST_HEAD, ZNODE_HEAD, is_session_id, path_hash
+from fastzk._core.znode cimport ACL_HEAD, LIST_HEAD, ZNODE_HEAD, bucket_of, is_session_id, path_hash
 from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
@@ -376,11 +376,6 @@ cdef bint store_data(arena_t *a, const char *data, uint32_t size, ref_t *ref) no
 
 
 # The index.
-
-cdef inline uint64_t bucket_of(uint64_t level, uint64_t split, uint32_t hash) noexcept nogil:
-    cdef uint64_t bucket = hash & ((<uint64_t>1 << level) - 1)
-    return bucket if bucket >= split else hash & ((<uint64_t>2 << level) - 1)
-
 
 cdef void split_bucket(arena_t *a) noexcept nogil:
     """Deals the chain of bucket `split` out to itself and its new twin, 2^level further on."""

@@ -4,7 +4,7 @@
     delete 2, setData 5, setACL 7    operation.pyx
     multi    14              multi.pyx
     sync     9               string path                                        -> path
-    reconfig 16              strings joining, leaving, members, long version    -> never: it is disabled
+    reconfigured -17         int err: what the leader made of a reconfig                -> the data of /zookeeper/config, Stat
     identify -13             vector of Id                                       -> nothing
 
 MarshallingError: the body is no such record (bytes behind it are ignored, as ZooKeeper does).  Unimplemented: not known.
@@ -14,25 +14,34 @@ Rule: what a request asks is judged before arena_write_begin, so that readers ar
 multi, whose operations see each other.
 Rule: a failed write is applied too: it has a zxid, counts as its session's last write, and has a result."""
 
-from fastzk._core.acl cimport caller_t
-from fastzk._core.arena cimport arena_use_reserve, arena_write_begin
+from fastzk._core.acl cimport acl_permits, caller_t
+from fastzk._core.arena cimport arena_own, arena_use_reserve, arena_write_begin
 from fastzk._core.codes cimport (
     ERR_MARSHALLING,
+    ERR_NO_AUTH,
     ERR_OK,
-    ERR_RECONFIG_DISABLED,
     ERR_SYSTEM,
     ERR_UNIMPLEMENTED,
     OPCODE_DELETE,
     OPCODE_MULTI,
-    OPCODE_RECONFIG,
     OPCODE_SET_ACL,
     OPCODE_SET_DATA,
     OPCODE_SYNC,
+    PERM_WRITE,
 )
 from fastzk._core.creates cimport create_is
 from fastzk._core.items cimport outbox_of, outbox_result
-from fastzk._core.jute cimport jute_bytes, jute_long, jute_over, jute_t
-from fastzk._core.layout cimport OP_IDENTIFY, buffer_append, buffer_be32, buffer_clear, buffer_t
+from fastzk._core.jute cimport jute_bytes, jute_int, jute_over, jute_t
+from fastzk._core.layout cimport (
+    FZ_ASSERT,
+    OP_IDENTIFY,
+    OP_RECONFIGURED,
+    buffer_append,
+    buffer_be32,
+    buffer_clear,
+    buffer_t,
+    znode_t,
+)
 from fastzk._core.multi cimport multi_apply
 from fastzk._core.operation cimport (
     operation_judge,
@@ -44,6 +53,7 @@ from fastzk._core.operation cimport (
     write_fail,
 )
 from fastzk._core.session_table cimport identities_are_valid, session_caller, session_identify
+from fastzk._core.tree cimport tree_data, tree_find, tree_stat
 from libc.stdint cimport int32_t, uint32_t
 
 
@@ -57,8 +67,8 @@ cdef int write_apply(arena_t *a, outbox_t *out, scratch_t *scratch, ref_t sessio
         return sync(a, out, scratch, session, entry, now)
     if entry.op == OP_IDENTIFY:
         return identify(a, out, session, entry, now)
-    if entry.op == OPCODE_RECONFIG:
-        return write_fail(a, out, session, entry, now, judge_reconfig(entry))
+    if entry.op == OP_RECONFIGURED:
+        return reconfigured(a, out, scratch, session, entry, now)
     return write_fail(a, out, session, entry, now, ERR_UNIMPLEMENTED)
 
 
@@ -89,15 +99,38 @@ cdef int apply_one(arena_t *a, outbox_t *out, scratch_t *scratch, ref_t session,
     return err
 
 
-cdef int judge_reconfig(const entry_t *entry) noexcept nogil:
-    """Membership is not changed by clients: what ZooKeeper answers while reconfigEnabled is false."""
+cdef int reconfigured(arena_t *a, outbox_t *out, scratch_t *scratch, ref_t session, const entry_t *entry,
+                      const moment_t *now) noexcept nogil:
+    """The members are changed, or will not be: the client is told.  What the leader decided is not judged again."""
     cdef jute_t r = jute_over(entry.body, entry.body_size)
-    cdef int32_t unused = 0
-    cdef int _i
-    for _i in range(3):
-        jute_bytes(&r, &unused)
-    jute_long(&r)
-    return ERR_MARSHALLING if r.failed else ERR_RECONFIG_DISABLED
+    cdef int32_t verdict = jute_int(&r)
+    cdef const znode_t *znode
+    cdef int err
+    if r.failed or entry.body_size != sizeof(verdict):
+        return write_fail(a, out, session, entry, now, ERR_MARSHALLING)
+    if verdict < 0:
+        return write_fail(a, out, session, entry, now, verdict)
+    arena_write_begin(a)
+    write_end(a, session, entry, now)
+    znode = <const znode_t *>arena_own(a, config_znode(a))
+    buffer_clear(&scratch.body)
+    err = tree_data(a, znode, &scratch.body)
+    FZ_ASSERT(err == 0)                             # we are the writer
+    tree_stat(znode, &scratch.body)
+    write_answer(out, entry, now, &scratch.body)
+    return ERR_OK
+
+
+cdef int reconfig_judge(arena_t *a, ref_t session) noexcept nogil:
+    cdef caller_t who = session_caller(a, session)
+    cdef const znode_t *znode = <const znode_t *>arena_own(a, config_znode(a))
+    return ERR_OK if acl_permits(a, znode.acl, PERM_WRITE, &who) else ERR_NO_AUTH
+
+
+cdef inline ref_t config_znode(arena_t *a) noexcept nogil:
+    cdef ref_t ref = tree_find(a, b"/zookeeper/config", 17)
+    FZ_ASSERT(ref != 0)                             # nobody can delete it
+    return ref
 
 
 cdef int sync(arena_t *a, outbox_t *out, scratch_t *scratch, ref_t session, const entry_t *entry,

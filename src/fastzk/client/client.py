@@ -122,11 +122,14 @@ class Client(Reads, Writes, Identities, PersistentWatches):
                 ring = HostRing(self.hosts, self._random if self._randomize_hosts else None)
                 backoff = Backoff(limits.BACKOFF_FIRST_S, limits.BACKOFF_MAX_S, self._random)
                 client_id, self._first_client_id = self._first_client_id, None
-                self._session = Session(ring, backoff, self._timeout_s, time.monotonic(), client_id, self.chroot, self.auth_data)
+                self._session = self._make_session(ring, backoff, client_id)
                 self._driver = Driver(self._session, self._on_state)
                 self._driver.start()
                 atexit.register(self._at_exit)
         return self._live
+
+    def _make_session(self, ring: HostRing, backoff: Backoff, client_id: tuple[int, bytes] | None) -> Session:
+        return Session(ring, backoff, self._timeout_s, time.monotonic(), client_id, self.chroot, self.auth_data)
 
     def stop(self) -> None:
         """Ends the session, after the calls that wait; its ephemeral znodes go.  Does nothing when not started.

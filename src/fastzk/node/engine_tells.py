@@ -50,7 +50,9 @@ class EngineTells:
         values = self._values
         values["uncommitted"] = max(0, peer.last_index - peer.committed_index)
         values["learners"] = len(heard)
-        values["synced_followers"] = len(set(heard) & set(peer.streaming()))
+        close = set(heard) & set(peer.streaming())
+        values["synced_followers"] = sum(map(peer.membership.has_voter, close))
+        values["synced_observers"] = len(close) - values["synced_followers"]
         self._page.tell(values)
 
     def hear(self, is_leader: bool, expiry: ExpiryTable, session_ms: int) -> None:

@@ -61,7 +61,7 @@ def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
     is_consented = options.insecure_listen
     zk = parse_listen(options.zk, "--zk", is_consented=is_consented)
     native = parse_listen(options.native, "--native", is_consented=is_consented)
-    peers = parse_peers(options.peers, node_id, is_consented=is_consented)
+    peers, observers = parse_peers(options.peers, node_id, is_consented=is_consented)
     tls = check_tls(options.zk_tls, options.tls_cert, options.tls_key, options.tls_ca, options.tls_client_auth)
     _check_listeners({"--zk": zk, "--native": native, "--peers": peers.get(node_id), "--zk-tls": tls.address if tls else None})
     return NodeConfig(
@@ -86,6 +86,8 @@ def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
         super_digest=read_super_digest(options.super_digest_file, os.environ),
         sasl_users=read_users(options.sasl_users),
         tls=tls,
+        observers=observers,
+        is_reconfig_enabled=options.reconfig,
     )
 
 
@@ -112,8 +114,9 @@ def _parser() -> argparse.ArgumentParser:
     option(
         "--peers",
         default="",
-        metavar="ID=HOST:PORT,...",
-        help="every node's ensemble address, this one's included; without it the node stands alone",
+        metavar="ID=HOST:PORT[:observer],...",
+        help="every node's ensemble address, this one's included; without it the node stands alone. Counts at the first use of a "
+        "data directory: later on members change by reconfig",
     )
     option(
         "--zk",
@@ -204,8 +207,15 @@ def _add_session_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_security_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("who may come in")
+    group = parser.add_argument_group("who may come in, and what")
     option = group.add_argument
+    option(
+        "--reconfig",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="clients that may write /zookeeper/config (the super user, unless its ACL is changed) may change the members of "
+        "the ensemble (default: yes)",
+    )
     option("--zk-tls", default="", metavar="HOST:PORT", help="where ZooKeeper's protocol is served inside TLS")
     option("--tls-cert", default="", metavar="FILE", help="certificate and chain of --zk-tls, PEM; read anew when it changes")
     option("--tls-key", default="", metavar="FILE", help="its key, PEM (default: stands in --tls-cert)")

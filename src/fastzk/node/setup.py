@@ -17,5 +17,6 @@ class EngineSetup:
     worker_address: str  # ipc://...
     ready_fd: int  # one line is written to it when the node serves
     uid: int  # of the data directory
+    members: bytes  # what DATA/members holds
     stats_fd: int
     run_fd: int  # DATA/run, where the node's processes ask each other

@@ -25,7 +25,8 @@ ENGINE_NAMES = (
     "uncommitted",  # blocks that are proposed and not committed
     "leader_since_ms",  # monotonic
     "learners",  # other nodes that were heard of
-    "synced_followers",  # those of them that follow closely
+    "synced_followers",  # voters of them that follow closely
+    "synced_observers",  # the same of observers
     "pending_syncs",
     "proposal_bytes_last",
     "proposal_bytes_min",

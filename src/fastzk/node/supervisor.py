@@ -1,6 +1,6 @@
 """The supervisor: opens what a node's processes share, starts them, and watches over them.
 
-    supervisor ─┬ engine     ends → the node ends
+    supervisor ─┬ engine     ends → the node ends, or, if it asked for it, starts itself anew (node/restart.py)
                 ├ worker ×N  ends → is started anew, with a number of its own
                 └ gate       (with --zk-tls) ends → is started anew
 
@@ -27,6 +27,8 @@ from fastzk.config import Address, ConfigError, NodeConfig
 from fastzk.node import process
 from fastzk.node.dynamic import config_lines
 from fastzk.node.engine import Engine
+from fastzk.node.restart import RESTARTS_MAX, RESTARTS_WITHIN_S, STATUS_RESTART, Restarts, StartAnew
+from fastzk.node.roster import first_members
 from fastzk.node.setup import EngineSetup
 from fastzk.node.stats import STATS_BYTES
 from fastzk.node.tls_context import CertificateFiles
@@ -34,6 +36,7 @@ from fastzk.node.tls_gate import GateConfig, run_gate
 from fastzk.node.worker import WorkerConfig, run_worker
 from fastzk.storage.identity import DataDirectory, IdentityError
 from fastzk.storage.log import LogDamaged, LogFailed
+from fastzk.storage.recovery import RecoveryRefused
 from fastzk.storage.shm import create_shared, reopen_read_only
 from fastzk.storage.vote import VoteDamaged
 from fastzk.transport.listen import listen, listen_group, listen_unix
@@ -43,6 +46,8 @@ STEADY_S = 5.0
 BACKOFF_S_MIN, BACKOFF_S_MAX = 0.05, 2.0
 # How long children get to end by themselves before they are killed.
 WORKER_END_S, ENGINE_END_S = 5.0, 10.0
+
+_WHY_IT_ENDS = "the node ends, since what it cannot store it must not promise"
 
 logger = logging.getLogger("fastzk.supervisor")
 
@@ -65,7 +70,16 @@ class Supervisor:
     def __init__(self, config: NodeConfig) -> None:
         self._config = config
         self._pid = os.getpid()
-        self._directory = DataDirectory.claim(str(config.data_dir), config.node_id, config.voters)
+        members = first_members(config).encode()
+        self._directory = DataDirectory.claim(str(config.data_dir), config.node_id, config.voters, members)
+        for note in self._directory.notes:
+            logger.warning("%s", note)
+        if self._directory.members != members:
+            self._directory.close()
+            raise IdentityError(
+                f"{config.data_dir}: holds what other members agreed on than --peers names for {_told(config)}; "
+                "give the --peers that it was made with, or another --data-dir"
+            )
         self._listeners: dict[str, socket.socket] = {}
         self._natives: list[socket.socket] = []  # one for each place of a worker
         self._gates: list[socket.socket] = []  # the same, for what the TLS gate hands on
@@ -97,9 +111,13 @@ class Supervisor:
         self._last_worker_number = 0
         self._is_ending = False
         self._status: int | None = None
+        self._restarts = Restarts(os.environ)
+        self._restart_s: float | None = None  # when to start anew, once the engine has asked for it
 
     def run(self) -> int:
-        """Runs until SIGTERM, SIGINT or the engine's end.  Gives the exit status."""
+        """Runs until SIGTERM, SIGINT or the engine's end.  Gives the exit status.
+
+        Does not return when the engine asked to be started anew: then this process begins again."""
         process.raise_descriptor_limit()
         self._say_cores()
         with selectors.DefaultSelector() as selector:
@@ -122,11 +140,15 @@ class Supervisor:
                 self._reap()
                 if self._is_ending:
                     self._end_children()
+                elif self._restart_s is not None and time.monotonic() >= self._restart_s:
+                    self._status = STATUS_RESTART
             signal.set_wakeup_fd(-1)
             wakeup.close()
             wakeup_write.close()
         self._close_listeners()
         self._directory.close()
+        if self._status == STATUS_RESTART:
+            self._restarts.execute()
         return self._status
 
     # --- opening what is shared
@@ -171,14 +193,22 @@ class Supervisor:
             process.pin(cores)
             body()
             status = 0
-        except (LogDamaged, VoteDamaged, IdentityError, ConfigError) as error:
+        except (LogDamaged, VoteDamaged, RecoveryRefused, IdentityError, ConfigError) as error:
             print(f"fastzk-node: {error}", file=sys.stderr)
             status = 2
         except PermissionError as error:
             print(f"fastzk-node: {error.filename}: cannot be read or written by this user", file=sys.stderr)
             status = 2
+        except StartAnew as asked:
+            logger.warning("the engine is to be started anew: %s", asked)
+            status = STATUS_RESTART
         except LogFailed as error:
-            print(f"fastzk-node: {error}; the node ends, since what it cannot store it must not promise", file=sys.stderr)
+            print(f"fastzk-node: {error}; {_WHY_IT_ENDS}", file=sys.stderr)
+        except OSError as error:
+            if error.filename is None:
+                traceback.print_exc()
+            else:
+                print(f"fastzk-node: {error.filename}: {error.strerror}; {_WHY_IT_ENDS}", file=sys.stderr)
         except BaseException:
             traceback.print_exc()
         finally:
@@ -195,6 +225,7 @@ class Supervisor:
             worker_address=self._worker_address,
             ready_fd=self._engine_ready_fd,
             uid=self._directory.uid,
+            members=self._directory.members,
             stats_fd=self._stats_fd,
             run_fd=self._run_fd,
         )
@@ -242,7 +273,7 @@ class Supervisor:
     def _start_workers(self) -> None:
         now_s = time.monotonic()
         for slot in self._workers:
-            if slot.pid or self._is_ending or now_s < slot.due_s:
+            if slot.pid or self._is_ending or self._restart_s is not None or now_s < slot.due_s:
                 continue
             slot.started_s = now_s
             if slot.place < 0:
@@ -274,8 +305,21 @@ class Supervisor:
         if self._is_ending and status == 0:
             self._status = 0
             return
+        if status == STATUS_RESTART:
+            self._restart_later()
+            return
         self._status = status if status == 2 else 1
         logger.error("the engine %s; the node ends", _describe(status))
+
+    def _restart_later(self) -> None:
+        pause_s = self._restarts.ask(time.monotonic())
+        if pause_s is None:
+            what = "asked to be started anew more than %d times within %.0f s; the node ends"
+            logger.error(f"the engine {what}", RESTARTS_MAX, RESTARTS_WITHIN_S)
+            self._status = 1
+            return
+        logger.info("node %d starts itself anew in %.1f s", self._config.node_id, pause_s)
+        self._restart_s = time.monotonic() + pause_s
 
     def _worker_ended(self, slot: _Place, status: int) -> None:
         slot.pid = 0
@@ -302,6 +346,8 @@ class Supervisor:
                 status = 1
             self._engine_pid = 0
             self._status = 0 if status == 0 else 1
+        elif self._restart_s is not None:
+            self._status = 0
 
     def _kill_workers(self, number: signal.Signals, seconds: float) -> None:
         running = [slot for slot in self._workers if slot.pid]
@@ -317,7 +363,7 @@ class Supervisor:
             self._is_ending = True
 
     def _seconds_to_wait(self) -> float | None:
-        waiting = [slot.due_s for slot in self._workers if not slot.pid]
+        waiting = [slot.due_s for slot in self._workers if not slot.pid] if self._restart_s is None else [self._restart_s]
         return max(0.0, min(waiting) - time.monotonic()) if waiting else None
 
     # --- what people are told
@@ -342,6 +388,10 @@ class Supervisor:
         tls = f", inside TLS on {config.tls.address}" if config.tls else ""
         where = f"ZooKeeper's protocol on {config.zk}{tls} and ZeroMQ on {config.native}"
         print(f"fastzk-node {config.node_id}: serving {where} ({line})", flush=True)
+
+
+def _told(config: NodeConfig) -> str:
+    return f"nodes {','.join(map(str, config.voters))}" if config.peers else f"node {config.node_id} alone"
 
 
 def _describe(status: int) -> str:

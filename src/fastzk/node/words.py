@@ -32,6 +32,8 @@ NOT_LISTED = " is not executed because it is not in the whitelist.\n"
 READ_ONLY = "READ-ONLY mode; serving only read-only clients\n"
 TRACE_MASK = "306"
 
+_PEER_STATES = {"leader": "leading", "follower": "following", "observer": "observing"}
+
 # What has to be asked of every process before a word can be answered: of workers, and of the engine.
 CONNECTIONS, WATCHES, SESSIONS, RESET, RESET_CONNECTIONS = "connections", "watches", "sessions", "reset", "reset connections"
 _OF_WORKERS = {
@@ -62,7 +64,7 @@ class NodeFacts:
 
     is_serving: bool
     is_read_only: bool
-    mode: str  # leader, follower, standalone, read-only, looking
+    mode: str  # leader, follower, observer, standalone, read-only, looking
     zxid: int
     digest: int
     uptime_ms: int
@@ -173,7 +175,7 @@ def _envi(facts: NodeFacts, gathered: Gathered) -> str:
 def _conf(facts: NodeFacts, gathered: Gathered) -> str:
     lines = []
     for key, value in facts.conf:
-        lines.append(f"{key}={value}\n")
+        lines.append(f"{key}={int(facts.mode == 'observer') if key == 'peerType' else value}\n")
         if key == "dataDir":
             lines.append(f"dataDirSize={facts.data_bytes}\n")
         elif key == "dataLogDir":
@@ -220,8 +222,8 @@ def _crst(facts: NodeFacts, gathered: Gathered) -> str:
 def _mntr(facts: NodeFacts, gathered: Gathered) -> str:
     total, arena = facts.total, facts.arena
     values: dict[str, int | float | str] = {"version": FULL_VERSION, "server_state": facts.mode}
-    if facts.mode in ("leader", "follower"):
-        values["peer_state"] = "leading - broadcast" if facts.mode == "leader" else "following - broadcast"
+    if facts.mode in _PEER_STATES:
+        values["peer_state"] = f"{_PEER_STATES[facts.mode]} - broadcast"
         values["quorum_size"] = facts.voter_count
     values |= {
         "ephemerals_count": arena["ephemeral_count"],
@@ -265,13 +267,13 @@ def _mntr(facts: NodeFacts, gathered: Gathered) -> str:
 def _leader_values(facts: NodeFacts) -> dict[str, int | float | str]:
     """What mntr tells of a leader only."""
     if facts.mode != "leader":
-        return {"synced_observers": 0} if facts.mode == "follower" else {}
+        return {"synced_observers": 0} if facts.mode in _PEER_STATES else {}
     engine = facts.engine
     last, smallest, largest = _proposal_sizes(engine)
     return {
         "synced_followers": engine["synced_followers"],
         "synced_non_voting_followers": 0,
-        "synced_observers": 0,
+        "synced_observers": engine["synced_observers"],
         "learners": engine["learners"],
         "pending_syncs": engine["pending_syncs"],
         "leader_uptime": max(0, facts.now_ms - engine["leader_since_ms"]),

@@ -22,9 +22,8 @@ from fastzk.node import words
 from fastzk.node.stats import StatsPage
 from fastzk.node.upkeep import config_text
 from fastzk.node.words import NodeFacts
-from fastzk.node.workers import FOLLOWER, LEADER, STANDALONE
+from fastzk.node.workers import MODES
 
-MODES = {LEADER: "leader", FOLLOWER: "follower", STANDALONE: "standalone"}
 CONNECTION_NEW = 1
 
 
@@ -57,6 +56,7 @@ class WorkerFacts:
         """What the node is like now; the sizes of its files only for a word that tells them."""
         arena = self._arena.counters()
         is_read_only = self._is_read_only()
+        membership = config_text(self._arena) if word in (b"conf", b"mntr") else ""
         has_sizes = bool(self._data_dir) and word in (b"conf", b"dirs")
         return NodeFacts(
             is_serving=self._server.is_serving or is_read_only,
@@ -68,14 +68,14 @@ class WorkerFacts:
             now_ms=_monotonic_ms(),
             open_descriptors=len(os.listdir("/proc/self/fd")),
             descriptors_max=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
-            voter_count=self._voter_count,
+            voter_count=membership.count(":participant") or self._voter_count,
             arena=arena,
             total=self._stats.total(),
             engine=self._stats.engine(),
             gate=self._stats.gate(),
             environment=environment(),
             conf=self._conf,
-            membership=config_text(self._arena) if word == b"conf" else "",
+            membership=membership,
             data_bytes=_bytes_below(Path(self._data_dir)) if has_sizes else 0,
             log_bytes=_bytes_below(Path(self._data_dir) / "log") if has_sizes else 0,
         )

@@ -17,7 +17,9 @@ from fastzk import limits
 LINK = struct.Struct("<HHIQQQQ")
 STATUS = struct.Struct("<QIHH")
 HELLO, WELCOME, WRITES, TOUCH, READ, STATUS_KIND, COMMIT = range(1, 8)
-LOOKING, FOLLOWER, LEADER, STANDALONE = range(4)
+LOOKING, FOLLOWER, LEADER, STANDALONE, OBSERVER = range(5)
+# In ZooKeeper's words.
+MODES = {LEADER: "leader", FOLLOWER: "follower", STANDALONE: "standalone", OBSERVER: "observer"}
 
 logger = logging.getLogger("fastzk.engine")
 

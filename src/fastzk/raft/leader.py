@@ -2,14 +2,14 @@
 
 Rule: lives for one epoch; peer.py makes one when it wins and drops it when it steps down.
 Rule: it counts its own log like any other: only what its own log thread has reported (Z2).
+Rule: it counts others by the membership in force, and of them only what they said while they were sound.
 Rule: it commits by counting only ranges of its own epoch, and with them all before (Raft 5.4.2): an older range that a
 quorum holds may still be overwritten by a leader that never saw it.
 """
 
-from collections.abc import Sequence
-
 from fastzk.raft.log import RaftLog
-from fastzk.raft.messages import COUNTER_BITS, Append, AppendReply, Message, Payload, ProtocolError, Range
+from fastzk.raft.membership import Membership
+from fastzk.raft.messages import COUNTER_BITS, Append, AppendReply, Message, Payload, ProtocolError, Range, TimeoutNow
 from fastzk.raft.progress import Progress
 from fastzk.raft.quorum import Quorum
 from fastzk.raft.settings import Limits
@@ -20,9 +20,8 @@ Outbox = list[tuple[int, Message]]
 class Leader:
     """The reign of one leader over one epoch."""
 
-    def __init__(self, node_id: int, epoch: int, quorum: Quorum, others: Sequence[int], log: RaftLog, limits: Limits) -> None:
+    def __init__(self, node_id: int, epoch: int, log: RaftLog, limits: Limits) -> None:
         self._node_id = node_id
-        self._quorum = quorum
         self._log = log
         self._limits = limits
         self.epoch = epoch
@@ -34,7 +33,14 @@ class Leader:
         self._uncommitted_bytes = 0
         # Last index and size of each range proposed in this reign and not committed, oldest first.
         self._uncommitted: list[tuple[int, int]] = []
-        self.progress = {other: Progress(log.last_index + 1, 0) for other in others}
+        self.progress: dict[int, Progress] = {}
+        # Who shall lead next, from which tick on nobody waits for it any more, and whether it must be told (again).
+        self.transfer_to: int | None = None
+        self._transfer_end_tick = 0
+        self._is_transfer_due = False
+        self._membership_index, self._membership = log.membership
+        self._quorum = Quorum(self._membership)
+        self._adopt()
 
     @property
     def next_zxid(self) -> int:
@@ -45,44 +51,68 @@ class Leader:
         """Whether too much is proposed and not committed."""
         return self._uncommitted_bytes >= self._limits.uncommitted_bytes_max
 
-    def propose(self, count: int, payload: Payload) -> Range:
-        """Appends one range to the log; pump() sends it."""
+    def propose(self, count: int, payload: Payload, membership: Membership | None = None) -> Range:
+        """Appends one range to the log; pump() sends it.  A membership that it brings is in force at once."""
         assert count == 1 or self.counter > 0, f"epoch {self.epoch} opens with one entry, not {count}"
         first_index = self._log.last_index + 1
-        entries = Range(first_index, first_index + count - 1, self.epoch, self.next_zxid, payload)
+        entries = Range(first_index, first_index + count - 1, self.epoch, self.next_zxid, payload, membership)
         self._log.append(entries)
         self.counter += count
         self._uncommitted.append((entries.last_index, entries.size))
         self._uncommitted_bytes += entries.size
+        if membership is not None:
+            self._membership_index, self._membership = self._log.membership
+            self._quorum = Quorum(membership)
+            self._adopt()
         return entries
+
+    def _adopt(self) -> None:
+        """Whoever the membership in force names is sent the log; whoever it no longer names, until it knows."""
+        ids = self._membership.ids
+        for other in ids:
+            if other != self._node_id and (other not in self.progress or self.progress[other].leaving is not None):
+                self.progress[other] = Progress(self._log.last_index + 1, self._tick)
+        for other, progress in self.progress.items():
+            if other not in ids and progress.leaving is None:
+                progress.leaving = (self._membership_index, self._tick + self._limits.leave_ticks)
 
     def tick(self, election_ticks: int, heartbeat_ticks: int) -> bool:
         """One unit of time.  False when no quorum was heard within an election timeout: the reign is over."""
         self._tick += 1
+        self._is_transfer_due = self.transfer_to is not None
+        if self._tick >= self._transfer_end_tick:
+            self.transfer_to = None
+        for other, progress in [*self.progress.items()]:
+            if progress.leaving is not None and (progress.is_told() or self._tick > progress.leaving[1]):
+                del self.progress[other]
         if self._tick % heartbeat_ticks == 0:
             for progress in self.progress.values():
                 progress.is_heartbeat_due = True
         for progress in self.progress.values():
             if not progress.is_probing and self._tick - progress.heard_tick > election_ticks:
                 progress.probe(progress.match_index + 1)
-        heard = {other: progress.heard_tick for other, progress in self.progress.items()}
+        heard = {other: progress.counted_tick for other, progress in self.progress.items()}
         heard[self._node_id] = self._tick
         return self._tick - self._quorum.reached(heard) <= election_ticks
 
     def lost(self, other: int) -> None:
         """The link to another node was closed: what was on its way there is gone."""
-        progress = self.progress[other]
-        progress.probe(progress.match_index + 1)
+        progress = self.progress.get(other)
+        if progress is not None:
+            progress.probe(progress.match_index + 1)
 
     def on_reply(self, reply: AppendReply) -> None:
         """An acknowledgement or a refusal.  Raises ProtocolError if it speaks of what was never sent."""
-        progress = self.progress[reply.sender]
+        progress = self.progress.get(reply.sender)
+        if progress is None:
+            # It was removed meanwhile.
+            return
         if reply.index > self._log.last_index or reply.probe > self._probe:
             raise ProtocolError(f"node {reply.sender} answers {reply}, which was never asked")
-        progress.heard_tick = self._tick
+        progress.heard(self._tick, reply.is_sound)
         if not reply.is_rejected:
-            if progress.accepted(reply.index, reply.probe):
-                self.maybe_commit()
+            progress.accepted(reply.index, reply.probe, reply.is_sound)
+            self.maybe_commit()
             return
         if progress.is_refusal_stale(reply.index, reply.probe):
             return
@@ -92,7 +122,7 @@ class Leader:
 
     def maybe_commit(self) -> None:
         """Counts who has synced what, and commits what a quorum has."""
-        matched = {other: progress.match_index for other, progress in self.progress.items()}
+        matched = {other: progress.counted_index for other, progress in self.progress.items()}
         matched[self._node_id] = self._log.synced_index
         index = self._quorum.reached(matched)
         if index <= self._log.committed_index or self._log.epoch_at(index) != self.epoch:
@@ -119,6 +149,40 @@ class Leader:
             is_news = not progress.is_probing and progress.sent_committed_index < self._log.committed_index
             if progress.is_heartbeat_due or (is_news and not is_sent):
                 self._send(other, progress, (), outbox)
+        if self._is_transfer_due and self.transfer_to is not None:
+            self._hand_over(self.transfer_to, outbox)
+
+    def transfer(self, to: int | None, ticks: int) -> bool:
+        """Begins to make `to` the next leader, or the most advanced voter; gives up after so many ticks."""
+        able = {
+            other: progress.match_index
+            for other, progress in self.progress.items()
+            if other in self._membership.voters and progress.is_sound and self._tick - progress.heard_tick <= ticks
+        }
+        if to is None:
+            to = max(able, key=lambda other: able[other], default=None)
+        if to not in able or self.transfer_to is not None:
+            return False
+        self.transfer_to, self._transfer_end_tick = to, self._tick + ticks
+        self._is_transfer_due = True
+        return True
+
+    def _hand_over(self, to: int, outbox: Outbox) -> None:
+        """Tells the next leader, if its log is level, that its time has come; again each tick, for it may be lost."""
+        progress = self.progress.get(to)
+        if progress is not None and progress.match_index == self._log.last_index:
+            outbox.append((to, TimeoutNow(self._node_id, self.epoch)))
+            self._is_transfer_due = False
+
+    def resign(self, outbox: Outbox) -> None:
+        """The last word of a leader that is no voter any more: whoever is level may take over without waiting."""
+        level = [
+            other
+            for other, progress in self.progress.items()
+            if other in self._membership.voters and progress.is_sound and progress.match_index == self._log.last_index
+        ]
+        if level:
+            outbox.append((level[0], TimeoutNow(self._node_id, self.epoch)))
 
     def _may_send(self, progress: Progress) -> bool:
         if progress.next_index > self._log.last_index or progress.is_behind or progress.is_paused:

@@ -17,8 +17,10 @@ report of an older one counts for nothing.
 """
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from typing import Protocol
 
+from fastzk.raft.membership import Membership
 from fastzk.raft.messages import COUNTER_BITS, Range
 
 # What a range costs beside its payload, so that many small ones are limited too.
@@ -42,13 +44,18 @@ class LogReader(Protocol):
     def read(self, first_index: int, bytes_max: int) -> list[Range]:
         """Whole ranges from the one that holds first_index on: at least one, and others while they fit."""
 
+    def memberships(self) -> Sequence[tuple[int, Membership]]:
+        """Last index and membership of each range held that brings one, oldest first.  Asked once, at the start."""
+
 
 class RaftLog:
     """Ranges by index, and how far each stage has come."""
 
     __slots__ = (
+        "_base",
         "_firsts",
         "_handed_index",
+        "_memberships",
         "_reader",
         "_truncate_after",
         "_window",
@@ -62,8 +69,14 @@ class RaftLog:
         "synced_index",
     )
 
-    def __init__(self, reader: LogReader, window_bytes_max: int) -> None:
+    def __init__(self, reader: LogReader, base: Membership, window_bytes_max: int, applied_index: int = 0) -> None:
+        """base is the membership in force where the reader begins: of its snapshot, or the first there was.
+
+        applied_index is the end of a snapshot that the caller has loaded: committed, and not to be given out again."""
         self._reader = reader
+        # Where the held log begins, and the memberships that stand in it, oldest first.
+        self._base = (reader.first_index - 1, base)
+        self._memberships = [held for held in reader.memberships() if held[0] >= reader.first_index]
         self._window: list[Range] = []
         # first_index of each range of the window, for bisection.
         self._firsts: list[int] = []
@@ -75,9 +88,10 @@ class RaftLog:
         # Everything up to here is on this node's disk.  Moves by synced(), falls by truncation.
         self.synced_index = reader.last_index
         # Everything up to here is on a quorum's disks.  Never falls.
-        self.committed_index = reader.first_index - 1
+        self.committed_index = max(reader.first_index - 1, applied_index)
+        assert self.committed_index <= self.last_index, f"Z4: applied {applied_index}, the log ends at {self.last_index}"
         # Everything up to here was given out to be applied.  delivered <= committed (Z4).
-        self.delivered_index = reader.first_index - 1
+        self.delivered_index = self.committed_index
         # Everything up to here was given to the log thread.  synced <= handed <= last.
         self._handed_index = reader.last_index
         # The log thread must cut the log after this index before it writes what comes next.
@@ -88,6 +102,25 @@ class RaftLog:
     def first_index(self) -> int:
         """The first index that can still be read; the epoch of the index before it is known."""
         return self._reader.first_index
+
+    @property
+    def membership(self) -> tuple[int, Membership]:
+        """What is in force: where its range ends, and what it says.  In force as soon as it is appended."""
+        return self._memberships[-1] if self._memberships else self._base
+
+    @property
+    def committed_membership(self) -> tuple[int, Membership]:
+        """The newest membership that is committed, and where its range ends."""
+        return next((held for held in reversed(self._memberships) if held[0] <= self.committed_index), self._base)
+
+    def may_decide(self, node_id: int) -> bool:
+        """Whether a node is a voter of what is in force, or of a membership that this may still fall back to."""
+        for index, membership in reversed(self._memberships):
+            if membership.has_voter(node_id):
+                return True
+            if index <= self.committed_index:
+                return False
+        return self._base[1].has_voter(node_id)
 
     @property
     def _window_first(self) -> int:
@@ -154,6 +187,8 @@ class RaftLog:
         self._window_bytes += entries.size + RANGE_BYTES_OVERHEAD
         self.last_index = entries.last_index
         self.last_epoch = entries.epoch
+        if entries.membership is not None:
+            self._memberships.append((entries.last_index, entries.membership))
 
     def truncate(self, index: int) -> None:
         """Cuts everything after index, which conflicts with the leader's log.  index ends a range."""
@@ -167,6 +202,8 @@ class RaftLog:
         for entries in self._window[keep:]:
             self._window_bytes -= entries.size + RANGE_BYTES_OVERHEAD
         del self._window[keep:], self._firsts[keep:]
+        while self._memberships and self._memberships[-1][0] > index:
+            self._memberships.pop()
         self.last_index = index
         self.last_epoch = epoch
         self.synced_index = min(self.synced_index, index)
@@ -213,6 +250,16 @@ class RaftLog:
         if ranges:
             self.delivered_index = ranges[-1].last_index
         return ranges
+
+    def purged(self) -> None:
+        """The reader begins later now: what a snapshot covers is forgotten here, too."""
+        edge = self._reader.first_index - 1
+        assert edge <= self.delivered_index, f"the log begins behind {edge}, and {self.delivered_index} is delivered"
+        while self._memberships and self._memberships[0][0] <= edge:
+            self._base = self._memberships.pop(0)
+        keep = bisect_right(self._firsts, edge)
+        self._window_bytes -= sum(entries.size + RANGE_BYTES_OVERHEAD for entries in self._window[:keep])
+        del self._window[:keep], self._firsts[:keep]
 
     def _evict(self) -> None:
         """Forgets the oldest synced ranges when the window is too big; an eighth at a time, so it is cheap."""

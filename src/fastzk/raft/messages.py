@@ -12,6 +12,8 @@ Every message names its sender and the sender's epoch.  The network may lose, re
 
 from dataclasses import dataclass
 
+from fastzk.raft.membership import Membership
+
 # An epoch is the upper half of a zxid, which clients read as a signed number of 64 bits.
 EPOCH_MAX = (1 << 31) - 1
 COUNTER_BITS = 32
@@ -34,6 +36,8 @@ class Range:
     first_zxid: int
     # The sealed block, opaque here.  Nobody changes its bytes once it is in a range.
     payload: Payload
+    # The membership that is in force from this range on, if it brings one: part of the block, as its maker reads it.
+    membership: Membership | None = None
 
     @property
     def count(self) -> int:
@@ -60,6 +64,8 @@ class Vote:
     last_index: int
     last_epoch: int
     is_pre: bool
+    # The leader itself wants the sender to lead: asked even of those who hear that leader.
+    is_transfer: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +108,19 @@ class AppendReply:
     hint_epoch: int
     # Accepted: the highest probe seen in this epoch.  Rejected: the probe of what was refused.
     probe: int
+    # The sender has lost nothing that it ever promised; if it may have, it does not count.
+    is_sound: bool = True
 
 
-Message = Vote | VoteReply | Append | AppendReply
+@dataclass(frozen=True, slots=True)
+class TimeoutNow:
+    """The leader of `epoch` asks the receiver, whose log is level with its own, to take over at once."""
+
+    sender: int
+    epoch: int
+
+
+Message = Vote | VoteReply | Append | AppendReply | TimeoutNow
 
 
 def check_message(message: Message) -> None:

@@ -17,15 +17,16 @@ for an election timeout steps down.  The rest of leading is in leader.py.
 
 A follower takes ranges whose predecessor it holds, cuts what conflicts with them, and acknowledges what its disk holds,
 never more.  Committed ranges may be applied before this node's own disk has them: a quorum's disks do (Z4).
-"""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import Enum
-from typing import Protocol
+Who the voters are stands in the log itself (membership.py): a range that brings a membership puts it in force when it is
+appended.  So a node may know an old membership, or none that names it: it judges what it hears by epochs and logs alone,
+and asks for votes only if what it knows makes it a voter.  A node that is not sound has lost what it promised: it
+takes the log like an observer, and neither votes nor campaigns until become_sound().
+"""
 
 from fastzk.raft.leader import Leader, Outbox
 from fastzk.raft.log import LogReader, RaftLog
+from fastzk.raft.membership import Membership
 from fastzk.raft.messages import (
     COUNTER_BITS,
     COUNTER_MAX,
@@ -36,11 +37,13 @@ from fastzk.raft.messages import (
     Payload,
     ProtocolError,
     Range,
+    TimeoutNow,
     Vote,
     VoteReply,
     check_message,
 )
 from fastzk.raft.quorum import Quorum, Tally
+from fastzk.raft.ready import Busy, Chance, ChangePending, EpochFull, NotLeader, Ready, Role, SoftState
 from fastzk.raft.settings import Limits
 
 __all__ = [
@@ -50,9 +53,11 @@ __all__ = [
     "AppendReply",
     "Busy",
     "Chance",
+    "ChangePending",
     "EpochFull",
     "Limits",
     "LogReader",
+    "Membership",
     "Message",
     "NotLeader",
     "Peer",
@@ -61,64 +66,10 @@ __all__ = [
     "Ready",
     "Role",
     "SoftState",
+    "TimeoutNow",
     "Vote",
     "VoteReply",
 ]
-
-
-class NotLeader(Exception):  # noqa: N818
-    """Only the leader proposes; the caller forwards to leader_id, or waits for one."""
-
-
-class Busy(Exception):  # noqa: N818
-    """Too much is proposed and not committed; try again when something is."""
-
-
-class EpochFull(Exception):  # noqa: N818
-    """The epoch has no zxids left.  The leader has stepped down and asks for the next epoch; nothing was proposed."""
-
-
-class Chance(Protocol):
-    """Where a peer's election timeouts get their randomness; a random.Random will do."""
-
-    def randrange(self, stop: int, /) -> int:
-        """A number from 0 to stop - 1."""
-
-
-class Role(Enum):
-    """What this peer is at the moment."""
-
-    FOLLOWER = "follower"
-    PRE_CANDIDATE = "pre-candidate"
-    CANDIDATE = "candidate"
-    LEADER = "leader"
-
-
-@dataclass(frozen=True, slots=True)
-class SoftState:
-    """What the caller wants to know and need not store."""
-
-    role: Role
-    leader_id: int | None
-    epoch: int
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """What a turn must do.  See the order at the top of this file."""
-
-    hard_state: tuple[int, int | None] | None
-    truncate_after: int | None
-    append: tuple[Range, ...]
-    generation: int
-    messages: tuple[tuple[int, Message], ...]
-    committed: tuple[Range, ...]
-    # Committed ranges are left for another ready().
-    is_more_committed: bool
-    # Set when it has changed.
-    soft: SoftState | None
-    # This peer has just won its epoch: the caller's next proposal is the entry that opens it.
-    is_new_leader: bool
 
 
 class Peer:
@@ -127,40 +78,47 @@ class Peer:
     def __init__(
         self,
         node_id: int,
-        voters: Sequence[int],
+        membership: Membership,
         *,
         log: LogReader,
         epoch: int,
         vote: int | None,
         random: Chance,
-        observers: Sequence[int] = (),
+        is_sound: bool = True,
+        applied_index: int = 0,
         election_ticks: int = 10,
         heartbeat_ticks: int = 1,
         limits: Limits | None = None,
     ) -> None:
-        """epoch and vote are the hard state last persisted, (0, None) for a node that is new."""
-        assert node_id in voters or node_id in observers, f"node {node_id} is not of this ensemble"
-        assert not set(voters) & set(observers), f"{voters} and {observers} overlap"
+        """epoch and vote are the hard state last persisted, (0, None) for a node that is new.
+
+        membership is the one in force where the log begins; what the log holds follows it.  A node that is not sound, and
+        does not know its epoch any more, brings that of its log's end.  applied_index is the end of the snapshot that was
+        loaded, if one was."""
         assert 0 < heartbeat_ticks < election_ticks, f"heartbeat {heartbeat_ticks}, election {election_ticks}"
         self.node_id = node_id
-        self.quorum = Quorum(voters)
-        self._others = tuple(other for other in sorted([*voters, *observers]) if other != node_id)
         self._random = random
         self._election_ticks = election_ticks
         self._heartbeat_ticks = heartbeat_ticks
         self._limits = limits or Limits()
-        self._log = RaftLog(log, self._limits.window_bytes_max)
+        self._log = RaftLog(log, membership, self._limits.window_bytes_max, applied_index)
+        # Follows what is in force, see _note_membership().
+        self.membership_index, self.membership = self._log.membership
+        self.quorum = Quorum(self.membership)
+        self.is_sound = is_sound
         assert epoch >= self._log.last_epoch, f"Z1: hard state of epoch {epoch}, log of epoch {self._log.last_epoch}"
         # Highest epoch this node has heard of, and whom it voted for in it.  Synced before a message leaves (Z2).
         self.epoch = epoch
-        self.vote = vote
+        # What a node that is not sound has promised is forgotten: its vote counts as given, in every epoch.
+        self.vote = vote if is_sound else node_id
         self._hard_state = (epoch, vote)
         self.role = Role.FOLLOWER
         self.leader_id: int | None = None
         self._soft = SoftState(self.role, self.leader_id, self.epoch)
         self._leader: Leader | None = None
         self._is_new_leader = False
-        # Votes of the running election.
+        # Votes of the running election, and whether the leader itself has asked for it.
+        self._is_transfer = False
         self._votes: dict[int, bool] = {}
         # Ticks since a leader was heard, a vote was given or an election began.
         self._silent_ticks = 0
@@ -173,7 +131,7 @@ class Peer:
         # Highest applied index the caller has reported.  Z4: applied <= committed.
         self.applied_index = self._log.delivered_index
         self._rest()
-        if self.is_single and node_id in self.quorum.voters:
+        if self.is_sound and self.quorum.voters == (node_id,):
             self._campaign()
 
     # What the caller may look at.
@@ -182,6 +140,22 @@ class Peer:
     def is_single(self) -> bool:
         """Whether one voter decides alone."""
         return len(self.quorum.voters) == 1
+
+    @property
+    def may_campaign(self) -> bool:
+        """Whether this node may lead: sound, and a voter of the membership it knows; or of one before, as long as it does not
+        know that a later one is committed: its log may be the only one that can bring that about (Ongaro, 4.2.2)."""
+        return self.is_sound and self._log.may_decide(self.node_id)
+
+    @property
+    def committed_membership(self) -> Membership:
+        """The newest membership that is committed."""
+        return self._log.committed_membership[1]
+
+    @property
+    def is_transferring(self) -> bool:
+        """Whether this leader is making another one the leader."""
+        return self._leader is not None and self._leader.transfer_to is not None
 
     @property
     def committed_index(self) -> int:
@@ -217,13 +191,19 @@ class Peer:
     @property
     def is_busy(self) -> bool:
         """Whether propose() would raise Busy."""
-        return self._leader is not None and self._leader.is_busy
+        return self._leader is not None and (self._leader.is_busy or self.is_transferring)
 
     def matched(self) -> dict[int, int]:
         """Of each other node the highest index that is known to be on its disk; empty unless this peer leads."""
         if self._leader is None:
             return {}
         return {other: progress.match_index for other, progress in self._leader.progress.items()}
+
+    def counted(self) -> dict[int, int]:
+        """The same, but only what each said while it was sound: this counts for a commit."""
+        if self._leader is None:
+            return {}
+        return {other: progress.counted_index for other, progress in self._leader.progress.items()}
 
     def behind(self) -> tuple[int, ...]:
         """The peers that need what the leader's log no longer holds: each waits for a snapshot."""
@@ -246,7 +226,7 @@ class Peer:
                 self._follow(self.epoch, None)
             return
         self._silent_ticks += 1
-        if self.node_id not in self.quorum.voters:
+        if not self.may_campaign:
             if self._silent_ticks >= self._timeout_ticks:
                 self.leader_id = None
         elif self._silent_ticks >= self._timeout_ticks:
@@ -256,8 +236,8 @@ class Peer:
 
     def step(self, message: Message) -> None:
         """Takes a message of another node.  Raises ProtocolError, and changes nothing, if no correct node sends it."""
-        if message.sender not in self._others:
-            raise ProtocolError(f"node {message.sender} is not of this ensemble")
+        if message.sender == self.node_id:
+            raise ProtocolError(f"a message of node {message.sender}, which is this one")
         check_message(message)
         if isinstance(message, Append):
             self._on_append(message)
@@ -265,32 +245,74 @@ class Peer:
             self._on_append_reply(message)
         elif isinstance(message, Vote):
             self._on_vote(message)
-        else:
+        elif isinstance(message, VoteReply):
             self._on_vote_reply(message)
+        else:
+            self._on_timeout_now(message)
 
     def peer_lost(self, node_id: int) -> None:
         """The other side closed the link to node_id: what was on its way is gone, and its process may be."""
-        if node_id not in self._others:
-            raise ProtocolError(f"node {node_id} is not of this ensemble")
         if self._leader is not None:
             self._leader.lost(node_id)
         elif self.leader_id == node_id:
             self.leader_id = None
-            if self.node_id in self.quorum.voters:
+            if self.may_campaign:
                 self._pre_campaign()
 
     def propose(self, count: int, payload: Payload) -> Range:
         """Appends one range of count entries, from next_index and next_zxid on.
 
         Raises NotLeader, Busy, or EpochFull; in each case nothing was proposed."""
+        return self._proposing(count).propose(count, payload)
+
+    def propose_membership(self, payload: Payload, count: int, membership: Membership) -> Range:
+        """Appends a range whose payload brings a membership, which must be a legal step from the one in force.
+
+        Raises ChangePending, or what propose() raises; in each case nothing was proposed."""
+        leader = self._proposing(count)
+        if self.membership_index > self.committed_index:
+            raise ChangePending(f"the membership at {self.membership_index} is not committed")
+        if self._log.epoch_at(self.committed_index) != self.epoch:
+            raise ChangePending(f"nothing of epoch {self.epoch} is committed")
+        assert self.membership.is_step(membership), f"{membership} cannot follow {self.membership}"
+        entries = leader.propose(count, payload, membership)
+        self._note_membership()
+        return entries
+
+    def transfer(self, to: int | None = None) -> bool:
+        """Begins to make another voter the leader, the most advanced one unless it is named.
+
+        False if this peer does not lead yet, is at it already, or that voter is not sound or not heard.  Until the other
+        has taken over, or an election timeout has passed, this leader is busy."""
+        if self._leader is None or self._leader.counter == 0:
+            return False
+        return self._leader.transfer(to, self._election_ticks)
+
+    def become_sound(self, index: int, epoch: int) -> None:
+        """This node has applied the entry of its rejoining, at index and of that epoch, and has written down that it is sound.
+
+        Its own disk must hold that entry before that is written: what is only applied dies with the process, and a node that
+        calls itself sound would be back without it.  It votes in later epochs only: in this one its vote counts as given."""
+        assert index <= min(self.applied_index, self.synced_index), f"Z2: {index} is not applied, or not on this disk"
+        assert epoch <= self.epoch, f"Z1: an entry of epoch {epoch}, this is epoch {self.epoch}"
+        self.is_sound = True
+
+    def purged(self) -> None:
+        """The log that the caller reads begins later now; a snapshot covers what was before."""
+        self._log.purged()
+
+    def _proposing(self, count: int) -> Leader:
+        """The leader that can propose so many entries.  Raises NotLeader, Busy or EpochFull."""
         assert count > 0, f"a range of {count} entries"
         leader = self._leading()
+        if self.is_transferring:
+            raise Busy(f"node {leader.transfer_to} is to lead")
         if leader.is_busy:
             raise Busy(f"more than {self._limits.uncommitted_bytes_max} bytes are proposed and not committed")
         if leader.counter + count - 1 > self._limits.counter_max:
-            self._campaign()
+            self._give_up_epoch()
             raise EpochFull(f"epoch {leader.epoch} ends at counter {leader.counter:#x}")
-        return leader.propose(count, payload)
+        return leader
 
     def synced(self, last_index: int, epoch: int, generation: int) -> None:
         """The log thread's report: everything up to the range that ends at last_index, of epoch, is on the disk.
@@ -315,6 +337,7 @@ class Peer:
         """Everything this turn must do, or None.  Nothing is given twice."""
         if self._leader is not None:
             self._leader.pump(self._outbox)
+            self._resign_if_removed(self._leader)
         self._reply_if_due()
         hard_state = (self.epoch, self.vote)
         soft = SoftState(self.role, self.leader_id, self.epoch)
@@ -343,24 +366,26 @@ class Peer:
     # Elections.
 
     def _on_vote(self, vote: Vote) -> None:
-        if vote.sender not in self.quorum.voters:
-            raise ProtocolError(f"node {vote.sender} asks for a vote and is no voter")
+        # Whoever hears a live leader refuses, so that a node with a bad link, or a removed one, cannot depose it; unless it
+        # is that leader who asks or who wants it.
+        is_leader_alive = self.leader_id not in (None, vote.sender) and self._silent_ticks < self._election_ticks
         if vote.is_pre:
-            self._on_pre_vote(vote)
+            self._on_pre_vote(vote, is_leader_alive)
+            return
+        if is_leader_alive and not vote.is_transfer:
+            self._outbox.append((vote.sender, VoteReply(self.node_id, self.epoch, False, False)))
             return
         if vote.epoch > self.epoch:
             self._follow(vote.epoch, None)
         is_free = self.vote is None or self.vote == vote.sender
-        is_granted = vote.epoch == self.epoch and is_free and self._is_up_to_date(vote)
+        is_granted = self.is_sound and vote.epoch == self.epoch and is_free and self._is_up_to_date(vote)
         if is_granted:
             self.vote = vote.sender
             self._rest()
         self._outbox.append((vote.sender, VoteReply(self.node_id, self.epoch, is_granted, False)))
 
-    def _on_pre_vote(self, vote: Vote) -> None:
-        # Whoever hears a live leader refuses, so that a node with a bad link cannot depose it.
-        is_leader_alive = self.leader_id is not None and self._silent_ticks < self._election_ticks
-        is_granted = vote.epoch > self.epoch and not is_leader_alive and self._is_up_to_date(vote)
+    def _on_pre_vote(self, vote: Vote, is_leader_alive: bool) -> None:
+        is_granted = self.is_sound and vote.epoch > self.epoch and not is_leader_alive and self._is_up_to_date(vote)
         epoch = vote.epoch if is_granted else self.epoch
         self._outbox.append((vote.sender, VoteReply(self.node_id, epoch, is_granted, True)))
         mine = (self._log.last_epoch, self._log.last_index, self.node_id)
@@ -372,7 +397,18 @@ class Peer:
         """Whether the candidate's log ends no earlier than ours: it then holds all that is committed (Raft 5.4.1)."""
         return (vote.last_epoch, vote.last_index) >= (self._log.last_epoch, self._log.last_index)
 
+    def _on_timeout_now(self, message: TimeoutNow) -> None:
+        is_mine = message.epoch == self.epoch and message.sender == self.leader_id
+        if is_mine and self.role is Role.FOLLOWER and self.may_campaign:
+            self._campaign(is_transfer=True)
+
+    def _is_stranger(self, node_id: int) -> bool:
+        """Whether this peer leads and the other is not of its ensemble: its epoch does not end this one."""
+        return self._leader is not None and node_id not in self.membership.ids
+
     def _on_vote_reply(self, reply: VoteReply) -> None:
+        if self._is_stranger(reply.sender):
+            return
         is_pre_granted = reply.is_pre and reply.is_granted
         if reply.epoch > self.epoch and not is_pre_granted:
             self._follow(reply.epoch, None)
@@ -401,14 +437,23 @@ class Peer:
         self._ask_for_votes()
         self._count_votes()
 
-    def _campaign(self) -> None:
+    def _campaign(self, *, is_transfer: bool = False) -> None:
+        assert self.may_campaign, f"node {self.node_id} campaigns and is no voter of {self.membership}, or not sound"
         assert self.epoch < EPOCH_MAX, f"Z1: epoch {self.epoch} is the last there is"
         self._follow(self.epoch + 1, None)
         self.role = Role.CANDIDATE
         self.vote = self.node_id
+        self._is_transfer = is_transfer
         self._votes = {self.node_id: True}
         self._ask_for_votes()
         self._count_votes()
+
+    def _give_up_epoch(self) -> None:
+        """The leader steps down, and asks for the next epoch if it may."""
+        if self.may_campaign:
+            self._campaign()
+        else:
+            self._follow(self.epoch, None)
 
     def _ask_for_votes(self) -> None:
         """Asks whoever has not answered; asked again each tick, for any of it may be lost.
@@ -417,18 +462,19 @@ class Peer:
         refuses once, and if its log is the shorter it cannot lead itself."""
         is_pre = self.role is Role.PRE_CANDIDATE
         epoch = self.epoch + 1 if is_pre else self.epoch
-        vote = Vote(self.node_id, epoch, self._log.last_index, self._log.last_epoch, is_pre)
+        is_transfer = self._is_transfer and not is_pre
+        vote = Vote(self.node_id, epoch, self._log.last_index, self._log.last_epoch, is_pre, is_transfer)
         self._outbox.extend(
             (other, vote)
             for other in self.quorum.voters
-            if not self._votes.get(other, False) and (is_pre or other not in self._votes)
+            if other != self.node_id and not self._votes.get(other, False) and (is_pre or other not in self._votes)
         )
 
     def _lead(self) -> None:
         assert self.vote == self.node_id, f"node {self.node_id} leads epoch {self.epoch} and voted for {self.vote}"
         self.role = Role.LEADER
         self.leader_id = self.node_id
-        self._leader = Leader(self.node_id, self.epoch, self.quorum, self._others, self._log, self._limits)
+        self._leader = Leader(self.node_id, self.epoch, self._log, self._limits)
         self._is_new_leader = True
 
     def _follow(self, epoch: int, leader_id: int | None) -> None:
@@ -436,7 +482,7 @@ class Peer:
         assert epoch >= self.epoch, f"Z1: epoch {epoch} after {self.epoch}"
         if epoch > self.epoch:
             self.epoch = epoch
-            self.vote = None
+            self.vote = None if self.is_sound else self.node_id
             self._matched_index = 0
             self._heard_probe = 0
             self._is_reply_due = False
@@ -451,6 +497,20 @@ class Peer:
         self._silent_ticks = 0
         self._timeout_ticks = self._election_ticks + self._random.randrange(self._election_ticks)
 
+    def _note_membership(self) -> None:
+        """The log has a new end: another membership may be in force."""
+        index, membership = self._log.membership
+        if membership is not self.membership:
+            self.membership = membership
+            self.quorum = Quorum(membership)
+        self.membership_index = index
+
+    def _resign_if_removed(self, leader: Leader) -> None:
+        """A leader that its own ensemble no longer names as a voter leads until that is committed."""
+        if not self.membership.has_voter(self.node_id) and self.membership_index <= self.committed_index:
+            leader.resign(self._outbox)
+            self._follow(self.epoch, None)
+
     def _leading(self) -> Leader:
         # Before the caller has learned that it leads, it cannot have opened the epoch: nothing may come first.
         if self._leader is None or self._is_new_leader:
@@ -462,11 +522,9 @@ class Peer:
     def _on_append(self, message: Append) -> None:
         if message.epoch < self.epoch:
             # The sender led an epoch that is over; our epoch tells it.
-            refusal = AppendReply(self.node_id, self.epoch, True, 0, 0, 0, 0)
+            refusal = AppendReply(self.node_id, self.epoch, True, 0, 0, 0, 0, self.is_sound)
             self._outbox.append((message.sender, refusal))
             return
-        if message.sender not in self.quorum.voters:
-            raise ProtocolError(f"node {message.sender} leads epoch {message.epoch} and is no voter")
         if message.epoch == self.epoch and self.leader_id not in (None, message.sender):
             raise ProtocolError(f"nodes {self.leader_id} and {message.sender} both lead epoch {self.epoch}")
         if message.epoch == self.epoch and self.leader_id == message.sender:
@@ -474,9 +532,7 @@ class Peer:
         else:
             self._follow(message.epoch, message.sender)
         if not self._holds(message.previous_index, message.previous_epoch):
-            hint_index, hint_epoch = self._log.last_not_above(message.previous_index, message.previous_epoch)
-            refusal = AppendReply(self.node_id, self.epoch, True, message.previous_index, hint_index, hint_epoch, message.probe)
-            self._outbox.append((message.sender, refusal))
+            self._refuse(message)
             return
         self._heard_probe = max(self._heard_probe, message.probe)
         # What is new is acknowledged when it is synced; what is known, or a heartbeat, at once.
@@ -484,6 +540,13 @@ class Peer:
         matched_index = message.ranges[-1].last_index if message.ranges else message.previous_index
         self._matched_index = max(self._matched_index, matched_index)
         self._log.commit(min(message.committed_index, matched_index))
+
+    def _refuse(self, message: Append) -> None:
+        """Says where the two logs may still agree."""
+        index, probe = message.previous_index, message.probe
+        hint_index, hint_epoch = self._log.last_not_above(index, message.previous_epoch)
+        refusal = AppendReply(self.node_id, self.epoch, True, index, hint_index, hint_epoch, probe, self.is_sound)
+        self._outbox.append((message.sender, refusal))
 
     def _holds(self, index: int, epoch: int) -> bool:
         """Whether our log equals the leader's up to index.  What is committed does by proof, so it had better."""
@@ -505,6 +568,8 @@ class Peer:
                 self._log.truncate(entries.first_index - 1)
             self._log.append(entries)
             is_taken = True
+        if is_taken:
+            self._note_membership()
         return is_taken
 
     def _reply_if_due(self) -> None:
@@ -513,12 +578,14 @@ class Peer:
         self._is_reply_due = False
         if self.leader_id is None or self._leader is not None:
             return
-        index = min(self._matched_index, self._log.synced_index)
-        reply = AppendReply(self.node_id, self.epoch, False, index, 0, 0, self._heard_probe)
+        # What is committed is in the leader's log, too: behind a snapshot the leader goes on from there.
+        index = min(max(self._matched_index, self._log.committed_index), self._log.synced_index)
+        reply = AppendReply(self.node_id, self.epoch, False, index, 0, 0, self._heard_probe, self.is_sound)
         self._outbox.append((self.leader_id, reply))
 
     def _on_append_reply(self, reply: AppendReply) -> None:
         if reply.epoch > self.epoch:
-            self._follow(reply.epoch, None)
+            if not self._is_stranger(reply.sender):
+                self._follow(reply.epoch, None)
         elif reply.epoch == self.epoch and self._leader is not None:
             self._leader.on_reply(reply)

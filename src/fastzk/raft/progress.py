@@ -20,12 +20,16 @@ class Progress:
 
     __slots__ = (
         "_inflight",
+        "counted_index",
+        "counted_tick",
         "heard_tick",
         "inflight_bytes",
         "is_behind",
         "is_heartbeat_due",
         "is_paused",
         "is_probing",
+        "is_sound",
+        "leaving",
         "match_index",
         "match_probe",
         "next_index",
@@ -35,6 +39,10 @@ class Progress:
     def __init__(self, next_index: int, tick: int) -> None:
         # The highest index known to be on the peer's disk and equal to ours.
         self.match_index = 0
+        # The same, from what it said while it was sound: only this counts for a commit.
+        self.counted_index = 0
+        # Whether its last reply said that it is sound.
+        self.is_sound = False
         # The highest probe that came back with an acceptance.
         self.match_probe = 0
         # The first index to send next; starts a range of our log.
@@ -47,6 +55,10 @@ class Progress:
         self.is_heartbeat_due = False
         # When the peer was last heard of.
         self.heard_tick = tick
+        # When it was last heard of as a sound one: only this counts for the quorum that a leader must hear.
+        self.counted_tick = tick
+        # The node is removed: (end of the range that says so, last tick in which it is told).
+        self.leaving: tuple[int, int] | None = None
         self.sent_committed_index = 0
         # Last index and size of each unacknowledged Append of the stream, oldest first.
         self._inflight: deque[tuple[int, int]] = deque()
@@ -75,8 +87,17 @@ class Progress:
         self._inflight.append((last_index, size))
         self.inflight_bytes += size
 
-    def accepted(self, index: int, probe: int) -> bool:
-        """The peer holds our log up to index.  False if that was known."""
+    def heard(self, tick: int, is_sound: bool) -> None:
+        """The peer has answered in this epoch."""
+        self.heard_tick = tick
+        self.is_sound = is_sound
+        if is_sound:
+            self.counted_tick = tick
+
+    def accepted(self, index: int, probe: int, is_sound: bool) -> None:
+        """The peer holds our log up to index, and it counts if it was sound as it said so."""
+        if is_sound:
+            self.counted_index = max(self.counted_index, index)
         self.match_probe = max(self.match_probe, probe)
         self.is_behind = False
         if self.is_probing:
@@ -84,11 +105,13 @@ class Progress:
             self.is_paused = False
         while self._inflight and self._inflight[0][0] <= index:
             self.inflight_bytes -= self._inflight.popleft()[1]
-        if index <= self.match_index:
-            return False
-        self.match_index = index
-        self.next_index = max(self.next_index, index + 1)
-        return True
+        if index > self.match_index:
+            self.match_index = index
+            self.next_index = max(self.next_index, index + 1)
+
+    def is_told(self) -> bool:
+        """Whether a node that is removed has confirmed it, and was sent that this is committed."""
+        return self.leaving is not None and min(self.match_index, self.sent_committed_index) >= self.leaving[0]
 
     def is_refusal_stale(self, index: int, probe: int) -> bool:
         """Whether a refusal of index is contradicted by what was accepted since."""
@@ -100,3 +123,4 @@ class Progress:
     def forget(self) -> None:
         """The peer no longer holds what it acknowledged: its disk was replaced."""
         self.match_index = 0
+        self.counted_index = 0

@@ -22,5 +22,7 @@ class Limits:
     uncommitted_bytes_max: int = 128 << 20
     # Given out to be applied in one turn, so that a restart with a long log stays responsive.
     apply_bytes_max: int = 16 << 20
+    # A node that was removed is told so for this many ticks, if it does not confirm it before.
+    leave_ticks: int = 100
     # The last counter of an epoch.  Kept off the true end, so that no arithmetic ever meets it.
     counter_max: int = COUNTER_MAX - (1 << 16)

@@ -4,12 +4,14 @@ Rules every Disk keeps:
   * Nothing written is on the disk before sync() of its file returned; no file exists, or is gone, for certain before
     sync_dir() of its directory returned.
   * write() writes all or raises; what was not yet written reads as zeros.
-  * A failure is an OSError that names the file.  Whoever sees one from write, truncate or sync ends the process: what
-    a failed sync left behind is unknown, and asking again would hide it.
+  * A failure is an OSError that names the file, and what was done with it where.  Whoever sees one from write, truncate or
+    sync ends the process: what a failed sync left behind is unknown, and asking again would hide it.
 """
 
+import contextlib
 import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -58,8 +60,13 @@ class Disk(Protocol):
 
     def remove(self, path: str) -> None: ...
 
+    def rename(self, old: str, new: str) -> None:
+        """Gives a file another name, in one step; a file that had that name is gone.  Certain once sync_dir() of the
+        new name's directory returned, and then of the old one's."""
+        ...
+
     def sync_dir(self, directory: str) -> None:
-        """Returns when every file made in or removed from the directory is so on the disk."""
+        """Returns when every file made in, renamed into or removed from the directory is so on the disk."""
         ...
 
     def exists(self, path: str) -> bool: ...
@@ -67,6 +74,15 @@ class Disk(Protocol):
     def make_dir(self, directory: str) -> None:
         """Makes a directory; none above it."""
         ...
+
+
+@contextlib.contextmanager
+def _told(path: str, what: str) -> Iterator[None]:
+    """Calls on a descriptor fail without a name."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, f"{what} failed: {error.strerror}", path) from error
 
 
 class RealFile:
@@ -82,7 +98,8 @@ class RealFile:
     def read(self, offset: int, size: int) -> bytes:
         pieces: list[bytes] = []
         while size > 0:
-            piece = os.pread(self._fd, size, offset)
+            with _told(self.path, f"read at offset {offset}"):
+                piece = os.pread(self._fd, size, offset)
             if not piece:
                 break
             pieces.append(piece)
@@ -91,16 +108,19 @@ class RealFile:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def write(self, offset: int, data: bytes) -> None:
-        written = os.pwrite(self._fd, data, offset)
-        if written != len(data):
-            # The kernel stops early when the disk is full or the file may not grow; the next write would say so.
-            raise OSError(errno.ENOSPC, f"wrote {written} of {len(data)} bytes at {offset}", self.path)
+        with _told(self.path, f"write at offset {offset}"):
+            written = os.pwrite(self._fd, data, offset)
+            if written != len(data):
+                # The kernel stops early when the disk is full or the file may not grow; the next write would say so.
+                raise OSError(errno.ENOSPC, f"only {written} of {len(data)} bytes were written: {os.strerror(errno.ENOSPC)}")
 
     def truncate(self, size: int) -> None:
-        os.ftruncate(self._fd, size)
+        with _told(self.path, f"truncate at offset {size}"):
+            os.ftruncate(self._fd, size)
 
     def sync(self) -> None:
-        os.fdatasync(self._fd)
+        with _told(self.path, "sync"):
+            os.fdatasync(self._fd)
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -120,10 +140,14 @@ class RealDisk:
     def remove(self, path: str) -> None:
         os.unlink(path)
 
+    def rename(self, old: str, new: str) -> None:
+        os.rename(old, new)
+
     def sync_dir(self, directory: str) -> None:
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            os.fsync(fd)
+            with _told(directory, "sync of the directory"):
+                os.fsync(fd)
         finally:
             os.close(fd)
 

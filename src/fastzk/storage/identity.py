@@ -1,34 +1,45 @@
 """Whose data a directory holds, and that only one process uses it.
 
     DATA/lock       held with flock as long as the process lives, however it ends
-    DATA/vote       storage/vote.py
     DATA/log/       storage/log.py
-    DATA/identity   one line: fastzk <format version> node <node id> of <all nodes' ids> uid <16 hex digits>
+    DATA/vote       storage/vote.py
+    DATA/soundness  storage/soundness.py
+    DATA/members    who decides until the log says otherwise: made from --peers at first use, under storage/checked.py's line
+    DATA/identity   one line: fastzk <format version> node <node id> uid <16 hex digits> check <16 hex digits>
 
-The uid is random, made with the directory: two directories that call themselves the same node are told apart by it.
-The ids say who decided what the log holds: a member that was once started alone, by mistake, would agree with itself on
-something else under numbers that its ensemble gives, too.
+The uid is random, made with the directory: two directories that call themselves the same node are told apart by it, and
+so are files that were carried from one to the other.
 
 Rule: identity is written last, and synced.  Where it stands everything else must stand; where it does not, nothing was
-ever promised from this directory.  Directories are made with mode 0700, files with 0600."""
+ever promised from this directory.  Directories are made with mode 0700, files with 0600.
+
+Format 1 named the members in the identity and had neither soundness nor members; such a directory becomes one of format 2 when it
+is opened, if --peers names the nodes that it names."""
 
 import errno
 import fcntl
 import os
 import re
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass, field
 
-from fastzk.storage.disk import DIRECTORY_MODE, FILE_MODE, RealDisk
-from fastzk.storage.vote import VOTE_NAME, VoteFile
+from fastzk.storage.checked import NEW_SUFFIX, CheckedText, TextDamaged, checksum, read_file, replace_file
+from fastzk.storage.disk import DIRECTORY_MODE, FILE_MODE, Disk, RealDisk
+from fastzk.storage.history import HistoryFile
+from fastzk.storage.soundness import SOUNDNESS_NAME, Soundness, SoundnessFile
+from fastzk.storage.vote import VOTE_NAME, VoteDamaged, VoteFile
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 LOG_NAME = "log"
 IDENTITY_NAME = "identity"
 LOCK_NAME = "lock"
+MEMBERS_NAME = "members"
 # What may be in a directory that has no identity yet: our own unfinished beginnings, and what mkfs leaves.
-_BEGINNINGS = {LOCK_NAME, VOTE_NAME, LOG_NAME, IDENTITY_NAME, "lost+found"}
-_LINE = re.compile(r"fastzk (\d{1,9}) node (\d{1,9}) of (\d{1,3}(?:,\d{1,3})*) uid ([0-9a-f]{16})\n")
+_WRITTEN = (VOTE_NAME, IDENTITY_NAME, SOUNDNESS_NAME, MEMBERS_NAME)
+_BEGINNINGS = {LOCK_NAME, LOG_NAME, *_WRITTEN, *(name + NEW_SUFFIX for name in _WRITTEN), "lost+found"}
+_LINE = re.compile(rb"(fastzk 2 node (\d{1,9}) uid ([0-9a-f]{16})) check ([0-9a-f]{16})\n")
+_LINE_1 = re.compile(rb"fastzk 1 node (\d{1,9}) of (\d{1,3}(?:,\d{1,3})*) uid ([0-9a-f]{16})\n")
+_VERSION = re.compile(rb"fastzk (\d{1,9}) ")
 _LINE_SIZE_MAX = 160
 
 
@@ -36,47 +47,54 @@ class IdentityError(Exception):
     """This directory cannot be used by this node; the message is one line that says which and why."""
 
 
+@dataclass(slots=True)
+class Identity:
+    """Whose a directory is."""
+
+    uid: int
+    # The text of DATA/members.
+    members: bytes
+    # Lines for people.
+    notes: list[str] = field(default_factory=list)
+
+
 class DataDirectory:
     """A node's data directory, claimed for this process until close()."""
 
-    def __init__(self, path: str, node_id: int, voters: Sequence[int], lock_fd: int) -> None:
+    def __init__(self, path: str, node_id: int, identity: Identity, lock_fd: int) -> None:
         self.path = path
         self.node_id = node_id
-        self.voters = sorted(voters) or [node_id]
-        # Of this directory; known once it is claimed.
-        self.uid = 0
+        self.uid = identity.uid
+        self.members = identity.members
+        self.notes = identity.notes
         self._lock_fd = lock_fd
 
     @classmethod
-    def claim(cls, path: str, node_id: int, voters: Sequence[int] = ()) -> "DataDirectory":
+    def claim(cls, path: str, node_id: int, voters: Sequence[int] = (), members: bytes = b"") -> "DataDirectory":
         """Locks the directory and sees that it is this node's; on first use makes it so.  Raises IdentityError.
 
-        voters: the ids of all nodes that decide, this one's included; none for a node that stands alone.
+        voters: the ids of --peers, none for a node that stands alone; members: what DATA/members is to hold on first use.
 
-        Whether vote and log can be read is for VoteFile.load() and SegmentLog.open() to say."""
+        Whether what it holds can be read is for storage/recovery.py to say."""
         _refuse_strangers(path)
         try:
             lock_fd = _lock(path)
         except OSError as e:
             raise IdentityError(f"{path}: {_explain(e)}") from e
-        claimed = cls(path, node_id, voters, lock_fd)
         try:
-            claimed._identify()
+            new_uid = int.from_bytes(os.urandom(8), "little") or 1
+            identity = identify(RealDisk(), path, node_id, voters, members, new_uid)
+            return cls(path, node_id, identity, lock_fd)
         except OSError as e:
-            claimed.close()
+            os.close(lock_fd)
             raise IdentityError(f"{e.filename or path}: {_explain(e)}") from e
         except BaseException:
-            claimed.close()
+            os.close(lock_fd)
             raise
-        return claimed
 
     @property
     def log_path(self) -> str:
         return f"{self.path}/{LOG_NAME}"
-
-    @property
-    def _of(self) -> str:
-        return ",".join(map(str, self.voters))
 
     def close(self) -> None:
         """Gives the directory free."""
@@ -84,52 +102,97 @@ class DataDirectory:
             os.close(self._lock_fd)
             self._lock_fd = -1
 
-    def _identify(self) -> None:
-        file = Path(self.path, IDENTITY_NAME)
-        line = file.read_text("ascii", "replace") if file.exists() else ""
-        if not line.endswith("\n") and len(line) < _LINE_SIZE_MAX and not self._is_used():
-            self._found()
-            return
-        match = _LINE.fullmatch(line)
-        if match is None:
-            raise IdentityError(f"{file}: is not right, though the directory has been in use: {line[:40]!r}")
-        version, node_id = int(match[1]), int(match[2])
-        if version != FORMAT_VERSION:
-            raise IdentityError(f"{self.path}: holds data of format {version}, not of format {FORMAT_VERSION}")
-        if node_id != self.node_id:
-            raise IdentityError(f"{self.path}: holds the data of node {node_id}, not of node {self.node_id}")
-        if match[3] != self._of:
-            raise IdentityError(
-                f"{self.path}: holds what {_told(match[3])} agreed on, and the node was started as {_told(self._of)}; "
-                "give the --peers that it was made with, or another --data-dir"
-            )
-        self.uid = int(match[4], 16)
-        for name in (VOTE_NAME, LOG_NAME):
-            if not os.path.lexists(f"{self.path}/{name}"):
-                raise IdentityError(f"{self.path}/{name}: missing, though node {node_id} has been in use")
 
-    def _is_used(self) -> bool:
-        """Whether a log has been begun here."""
-        return os.path.isdir(self.log_path) and bool(os.listdir(self.log_path))
+def identify(disk: Disk, path: str, node_id: int, voters: Sequence[int], members: bytes, new_uid: int) -> Identity:
+    """Sees that a directory, which exists, is this node's, on first use makes it so.  Raises IdentityError or OSError."""
+    file = f"{path}/{IDENTITY_NAME}"
+    try:
+        line = read_file(disk, file) if disk.exists(file) else b""
+    except TextDamaged as damaged:
+        raise IdentityError(str(damaged)) from damaged
+    is_unfinished = not line.endswith(b"\n") and len(line) < _LINE_SIZE_MAX and not line.startswith(b"fastzk 2")
+    if is_unfinished and not _is_used(disk, path):
+        _found(disk, path, node_id, members, new_uid)
+        return Identity(new_uid, members)
+    version = _VERSION.match(line)
+    if version and int(version[1]) > FORMAT_VERSION:
+        raise IdentityError(f"{path}: holds data of format {int(version[1])}, not of format {FORMAT_VERSION}")
+    former = _LINE_1.fullmatch(line)
+    match = _LINE.fullmatch(line)
+    if former is None and (match is None or checksum(match[1], b"") != match[4]):
+        raise IdentityError(f"{file}: is not right, though the directory has been in use: {line[:40]!r}")
+    found_id, uid = (int(former[1]), former[3]) if former else (int(match[2]), match[3]) if match else (0, b"")
+    if found_id != node_id:
+        raise IdentityError(f"{path}: holds the data of node {found_id}, not of node {node_id}")
+    identity = Identity(int(uid, 16), members)
+    if former is not None:
+        _upgrade(disk, path, node_id, former[2].decode(), voters, identity)
+    else:
+        _load_members(disk, path, node_id, identity)
+    return identity
 
-    def _found(self) -> None:
-        """First use."""
-        self.uid = int.from_bytes(os.urandom(8), "little") or 1
-        disk = RealDisk()
-        if not os.path.lexists(self.log_path):
-            disk.make_dir(self.log_path)
-        VoteFile(disk, self.path).load(is_new=True)
-        line = f"fastzk {FORMAT_VERSION} node {self.node_id} of {self._of} uid {self.uid:016x}\n".encode()
-        fd = os.open(f"{self.path}/{IDENTITY_NAME}", os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE)
-        try:
-            # Before the identity stands, all that it vouches for must.
-            disk.sync_dir(self.path)
-            os.write(fd, line)
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-        disk.sync_dir(self.path)
-        disk.sync_dir(str(Path(self.path).absolute().parent))
+
+def _load_members(disk: Disk, path: str, node_id: int, identity: Identity) -> None:
+    """The members that count, in the place of those given."""
+    file = CheckedText(disk, path, MEMBERS_NAME, node_id, identity.uid)
+    try:
+        stored = file.load()
+    except TextDamaged as damaged:
+        raise IdentityError(f"{damaged}; {_MEMBERS_ADVICE}") from damaged
+    if stored is None:
+        raise IdentityError(f"{file.path}: missing, though node {node_id} has been in use; {_MEMBERS_ADVICE}")
+    if stored != identity.members:
+        identity.members = stored
+        identity.notes.append(
+            f"{path}: has been in use, so --peers, which counts only at the first use, is passed over where it differs from "
+            f"{file.path}; members change by reconfig"
+        )
+
+
+_MEMBERS_ADVICE = "a member of an ensemble may be given a new --data-dir, and takes everything from the other nodes"
+
+
+def _upgrade(disk: Disk, path: str, node_id: int, of: str, voters: Sequence[int], identity: Identity) -> None:
+    """From format 1 to format 2.  The identity is written last: after a crash it is done again."""
+    given = ",".join(map(str, sorted(voters) or [node_id]))
+    if of != given:
+        raise IdentityError(
+            f"{path}: holds what {_told(of)} agreed on, and the node was started as {_told(given)}; "
+            "give the --peers that it was made with, or another --data-dir"
+        )
+    history = HistoryFile(disk, path, node_id, identity.uid)
+    try:
+        is_begun = _is_used(disk, path) or VoteFile(disk, path).load() != (0, 0)
+        if known := history.load():
+            history.save(known)
+    except (VoteDamaged, TextDamaged):
+        is_begun = True  # recovery says what it is
+    soundness = Soundness.sound() if is_begun else Soundness.new()
+    SoundnessFile(disk, path, node_id, identity.uid).save(soundness)
+    CheckedText(disk, path, MEMBERS_NAME, node_id, identity.uid).save(identity.members)
+    _write_identity(disk, path, node_id, identity.uid)
+    identity.notes.append(f"{path}: was of format 1 and is of format {FORMAT_VERSION} now")
+
+
+def _is_used(disk: Disk, path: str) -> bool:
+    """Whether a log has been begun here."""
+    return disk.exists(f"{path}/{LOG_NAME}") and bool(disk.list(f"{path}/{LOG_NAME}"))
+
+
+def _found(disk: Disk, path: str, node_id: int, members: bytes, uid: int) -> None:
+    """First use.  Before the identity stands, all that it vouches for must."""
+    if not disk.exists(f"{path}/{LOG_NAME}"):
+        disk.make_dir(f"{path}/{LOG_NAME}")
+    VoteFile(disk, path, uid).create()
+    SoundnessFile(disk, path, node_id, uid).save(Soundness.new())
+    CheckedText(disk, path, MEMBERS_NAME, node_id, uid).save(members)
+    _write_identity(disk, path, node_id, uid)
+    disk.sync_dir(path.rpartition("/")[0] or ("/" if path.startswith("/") else "."))
+
+
+def _write_identity(disk: Disk, path: str, node_id: int, uid: int) -> None:
+    head = f"fastzk {FORMAT_VERSION} node {node_id} uid {uid:016x}".encode()
+    replace_file(disk, path, IDENTITY_NAME, head + b" check " + checksum(head, b"") + b"\n")
 
 
 def check_still_there(path: str) -> None:

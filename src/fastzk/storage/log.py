@@ -18,6 +18,7 @@ from typing import NamedTuple, Protocol
 
 from fastzk._core.blocks import BlockDamaged, BlockInfo, check
 from fastzk.limits import REPLAY_BYTES, SEGMENT_BYTES_MAX
+from fastzk.raft.membership import Membership
 from fastzk.raft.messages import Payload, Range
 from fastzk.storage._appender import Appender
 from fastzk.storage.disk import Disk, File
@@ -32,6 +33,7 @@ from fastzk.storage.segments import (
     segment_name,
     unpack_header,
 )
+from fastzk.wire.blocks import range_from
 
 __all__ = ["Done", "LogDamaged", "LogFailed", "LogWriter", "SegmentLog"]
 
@@ -75,13 +77,20 @@ class SegmentLog:
         # Where the writer goes on in the last segment.
         self.offset = found.offset
         self._file: File | None = None
+        # Where recovery found the blocks that bring a membership.
+        self._membership_indexes = found.memberships
 
     @classmethod
     def open(cls, disk: Disk, directory: str) -> "SegmentLog":
         """Recovers the log of a directory: checks all of it, cuts a torn tail, proves the rest by a seal.
 
         Raises LogDamaged, with nothing changed, or OSError."""
-        found = scan(disk, directory)
+        return cls.adopt(disk, directory, scan(disk, directory))
+
+    @classmethod
+    def adopt(cls, disk: Disk, directory: str, found: Scan) -> "SegmentLog":
+        """The log that scan() has found: cuts its torn tail, proves the rest by a seal.  Raises OSError."""
+        assert found.damage is None, f"{found.damage}"
         if found.cut is not None and found.cut.is_removed:
             disk.remove(found.cut.file)
         # A process that was killed may have left pages unsynced; what is reported as logged from here on must not be.
@@ -123,6 +132,11 @@ class SegmentLog:
         if not self.start.last_index < index <= self.end.last_index:
             return None
         return self.blocks.first_zxid[self.blocks.find(index)] >> 32
+
+    def memberships(self) -> list[tuple[int, Membership]]:
+        """Last index and membership of each block that brought one as the log was opened, oldest first."""
+        held = [self.read(index, 1)[0] for index in self._membership_indexes]
+        return [(entries.last_index, entries.membership) for entries in held if entries.membership is not None]
 
     def ranges(self, first_index: int) -> Iterator[Range]:
         """Every range from the one that holds first_index on, in pieces of bounded memory.  Raises LogDamaged."""
@@ -190,7 +204,7 @@ class SegmentLog:
         at = self.blocks.offset[place] - begin
         payload = piece[at : at + self.blocks.size[place]]
         block = self._check(place, payload)
-        return Range(block.first_index, block.last_index, block.first_zxid >> 32, block.first_zxid, payload)
+        return range_from(block, payload)
 
     def _check(self, place: int, payload: Payload) -> BlockInfo:
         """The block that was read back for a place of the index.  Raises LogDamaged."""

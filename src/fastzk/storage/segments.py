@@ -5,11 +5,12 @@
 
 Rule: scan() only reads; whatever it raises, nothing has changed.
 Rule: a torn tail is what a crash can have left of the last batch, and nothing else.  Everything else is damage and
-raises LogDamaged with its file and offset.
+raises LogDamaged with its file and offset; examine() gives what is right before it instead.
 
 A mark is written only after all before it is synced, so it proves what stands before it; and what a crash leaves of a
 batch is, sector by sector, the new bytes or the zeros that were there before."""
 
+import errno
 import struct
 from array import array
 from bisect import bisect_right
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from fastzk._core.blocks import BlockDamaged, BlockInfo, check
 from fastzk.storage._tail import fnv1a
 from fastzk.storage.disk import Disk, File
+from fastzk.wire.blocks import BLOCK_MEMBERS
 
 SECTOR = 512  # a disk writes this much, aligned, wholly or not at all
 READ_BYTES = 1 << 20  # a scan holds this much of a file, or one block if that is larger
@@ -186,26 +188,44 @@ class Scan:
     # First indexes of the segments, oldest first, without one that is to be removed.
     segments: list[int] = field(default_factory=list)
     blocks: BlockIndex = field(default_factory=BlockIndex)
+    # First indexes of the blocks that bring a membership.
+    memberships: list[int] = field(default_factory=list)
     # Of the last segment: where its last right record ends, and whether that is a seal.
     offset: int = 0
     is_sealed: bool = False
     cut: Cut | None = None
+    # What ends the right part before the log ends, in a file whose segment is not among `segments` if it has no right header.
+    damage: LogDamaged | None = None
+
+
+def segment_names(disk: Disk, directory: str) -> list[str]:
+    """The segment files, oldest first.  Raises LogDamaged for a name that none can have."""
+    names = [name for name in disk.list(directory) if name.startswith(_NAME_PREFIX)]
+    for name in names:
+        digits = name.removeprefix(_NAME_PREFIX)
+        if len(digits) != 16 or set(digits) - set("0123456789abcdef") or not int(digits, 16):
+            raise LogDamaged(f"{directory}/{name}", 0, "no segment is named like this")
+    return names
 
 
 def scan(disk: Disk, directory: str) -> Scan:
     """Reads and checks the whole log.  Raises LogDamaged; changes nothing."""
-    names = []
-    for name in disk.list(directory):
-        if name.startswith(_NAME_PREFIX):
-            digits = name.removeprefix(_NAME_PREFIX)
-            if len(digits) != 16 or set(digits) - set("0123456789abcdef") or not int(digits, 16):
-                raise LogDamaged(f"{directory}/{name}", 0, "no segment is named like this")
-            names.append(name)
+    found = examine(disk, directory, segment_names(disk, directory))
+    if found.damage is not None:
+        raise found.damage
+    return found
+
+
+def examine(disk: Disk, directory: str, names: list[str]) -> Scan:
+    """Reads and checks these segments, oldest first, up to the first damage, of which it tells; changes nothing."""
     found = Scan()
     for place, name in enumerate(names):
         file = disk.open(f"{directory}/{name}")
         try:
             _SegmentScan(found, file, int(name[4:], 16), is_last=place == len(names) - 1).run()
+        except LogDamaged as damage:
+            found.damage = damage
+            break
         finally:
             file.close()
     return found
@@ -230,9 +250,18 @@ class _SegmentScan:
         """Bytes of the file from offset on, fewer only at its end."""
         at = offset - self.chunk_offset
         if at < 0 or at + size > len(self.chunk):
-            self.chunk = memoryview(self.file.read(offset, max(size, READ_BYTES)))
+            self.chunk = memoryview(self.read(offset, max(size, READ_BYTES)))
             self.chunk_offset, at = offset, 0
         return self.chunk[at : at + size]
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Raises LogDamaged for what the medium does not give back."""
+        try:
+            return self.file.read(offset, size)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            raise self.damaged(offset, "cannot be read from the disk (EIO)") from error
 
     def damaged(self, offset: int, reason: str) -> LogDamaged:
         return LogDamaged(self.file.path, offset, reason)
@@ -243,7 +272,8 @@ class _SegmentScan:
             return
         found, end = self.found, self.found.end
         found.segments.append(self.first_index)
-        offset, is_sealed = HEADER_SIZE, False
+        offset = found.offset = HEADER_SIZE
+        found.is_sealed = False
         while True:
             head = bytes(self.peek(offset, BLOCK_HEAD))
             mark = unpack_mark(head, offset)
@@ -251,8 +281,8 @@ class _SegmentScan:
                 previous, self.batch_end = mark
                 if previous != end.last_checksum or self.batch_end < offset + MARK_SIZE:
                     raise self.damaged(offset, "a mark that does not belong here")
-                offset += MARK_SIZE
-                is_sealed = self.batch_end == offset
+                offset = found.offset = offset + MARK_SIZE
+                found.is_sealed = self.batch_end == offset
                 continue
             block = self._read_block(offset, head) if offset < self.batch_end else None
             if block is None:
@@ -261,10 +291,11 @@ class _SegmentScan:
             if reason is not None:
                 raise self.damaged(offset, f"the block does not follow: {reason}")
             found.blocks.append(block.first_index, block.first_zxid, self.first_index, offset, block.size)
+            if block.kind == BLOCK_MEMBERS:
+                found.memberships.append(block.first_index)
             end.advance(block)
-            offset += block.size
-            is_sealed = False
-        found.offset, found.is_sealed = offset, is_sealed
+            offset = found.offset = offset + block.size
+            found.is_sealed = False
         self._judge(offset)
 
     def _take_header(self) -> bool:
@@ -339,10 +370,10 @@ class _SegmentScan:
         """The offset of a right mark at or behind start."""
         magic = struct.pack("<II", MARK_MAGIC, MARK_SIZE)
         while start < self.size:
-            piece = self.file.read(start, READ_BYTES)
+            piece = self.read(start, READ_BYTES)
             at = piece.find(magic)
             while at >= 0:
-                if unpack_mark(self.file.read(start + at, MARK_SIZE), start + at) is not None:
+                if unpack_mark(self.read(start + at, MARK_SIZE), start + at) is not None:
                     return start + at
                 at = piece.find(magic, at + 1)
             if len(piece) < READ_BYTES:

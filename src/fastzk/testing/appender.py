@@ -90,6 +90,11 @@ class SimulatedAppender:
             self.error = (e.errno or 0, file, offset, what)
         return True
 
+    @property
+    def has_work(self) -> bool:
+        """Whether step() would do something."""
+        return bool(self._queue) and self.error is None
+
     def wait(self) -> None:
         self.step()
 

@@ -43,6 +43,10 @@ class _Inode:
     changes: list[_Change] = field(default_factory=list)
 
 
+# A path and the inode that it stands for from now on, or None: the name is gone.
+_Name = tuple[str, _Inode | None]
+
+
 def _apply(content: bytearray, change: _Change) -> None:
     end = change.offset + len(change.data or b"")
     if change.data is None:
@@ -78,6 +82,7 @@ class SimulatedFile:
         return len(self._inode.now)
 
     def read(self, offset: int, size: int) -> bytes:
+        self._disk.check_readable(self.path)
         assert self._boots == self._disk.boots, f"{self.path} was opened before the crash"
         return bytes(self._inode.now[offset : offset + size])
 
@@ -113,7 +118,7 @@ class SimulatedFile:
 
 
 class SimulatedDisk:
-    """Files in memory.  Directories need not be made."""
+    """Files in memory.  Directories need not be made; those that were made survive every crash."""
 
     def __init__(self) -> None:
         # How often it has crashed; files opened before are dead.
@@ -122,8 +127,11 @@ class SimulatedDisk:
         self.operations = 0
         self._files: dict[str, _Inode] = {}
         self._synced_files: dict[str, _Inode] = {}
-        # Since the last sync of its directory: (path, inode made, or None: removed).
-        self._entries: list[tuple[str, _Inode | None]] = []
+        # Since the last sync of their directory, what became of names: made, removed, or, in one step, renamed.
+        self._entries: list[list[_Name]] = []
+        self._directories: set[str] = set()
+        # Files that cannot be read.
+        self._unreadable: set[str] = set()
         self._stop_at = self._fail_at = 0
         self._code = 0
         # The power is gone and this was not the operation during which it went: it has no effect at all.
@@ -135,7 +143,7 @@ class SimulatedDisk:
             if path in self._files:
                 raise FileExistsError(errno.EEXIST, "it exists", path)
             self._files[path] = _Inode()
-            self._entries.append((path, self._files[path]))
+            self._entries.append([(path, self._files[path])])
         if path not in self._files:
             raise FileNotFoundError(errno.ENOENT, "there is no such file", path)
         return SimulatedFile(self, path, self._files[path])
@@ -149,23 +157,40 @@ class SimulatedDisk:
         if path not in self._files:
             raise FileNotFoundError(errno.ENOENT, "there is no such file", path)
         del self._files[path]
-        self._entries.append((path, None))
+        self._entries.append([(path, None)])
+
+    def rename(self, old: str, new: str) -> None:
+        self.operation(old)
+        if old not in self._files:
+            raise FileNotFoundError(errno.ENOENT, "there is no such file", old)
+        inode = self._files.pop(old)
+        self._files[new] = inode
+        self._unreadable.discard(new)
+        if old in self._unreadable:
+            self._unreadable.remove(old)
+            self._unreadable.add(new)
+        self._entries.append([(new, inode), (old, None)])
 
     def sync_dir(self, directory: str) -> None:
         self.operation(directory)
         kept = []
-        for path, inode in self._entries:
-            if path.rpartition("/")[0] == directory:
-                self._set_synced(path, inode)
-            else:
-                kept.append((path, inode))
+        for names in self._entries:
+            left = []
+            for path, inode in names:
+                if path.rpartition("/")[0] == directory:
+                    self._set_synced(path, inode)
+                else:
+                    left.append((path, inode))
+            if left:
+                kept.append(left)
         self._entries = kept
 
     def exists(self, path: str) -> bool:
-        return path in self._files or any(name.startswith(f"{path}/") for name in self._files)
+        is_directory = path in self._directories or any(name.startswith(f"{path}/") for name in self._files)
+        return path in self._files or is_directory
 
     def make_dir(self, directory: str) -> None:
-        pass
+        self._directories.add(directory)
 
     def operation(self, path: str) -> None:
         """Counts one operation; the one that is to fail or to be the last does so before it has an effect."""
@@ -187,8 +212,9 @@ class SimulatedDisk:
     def crash(self, random: Random, mode: CrashMode | None = None) -> None:
         """The power goes and comes back.  Every open file is dead."""
         how = random.choice(CRASH_MODES) if mode is None else mode
-        for path, inode in _kept(self._entries, random, how):
-            self._set_synced(path, inode)
+        for names in _kept(self._entries, random, how):
+            for path, inode in names:
+                self._set_synced(path, inode)
         for file in self._synced_files.values():
             file.synced = _content_after_crash(file, random, how)
             file.now = bytearray(file.synced)
@@ -204,6 +230,7 @@ class SimulatedDisk:
 
     def put(self, path: str, content: bytes) -> None:
         """Makes a file be on the disk with this content."""
+        self._unreadable.discard(path)
         inode = _Inode(bytearray(content), bytes(content))
         self._files[path] = self._synced_files[path] = inode
 
@@ -212,6 +239,15 @@ class SimulatedDisk:
         inode = self._files[path]
         inode.now[offset] ^= mask
         inode.synced = bytes(inode.now)
+
+    def spoil(self, path: str) -> None:
+        """The medium no longer gives a file back: each read of it is an EIO."""
+        self._unreadable.add(path)
+
+    def check_readable(self, path: str) -> None:
+        """Raises OSError for a file that was spoilt."""
+        if path in self._unreadable:
+            raise OSError(errno.EIO, "simulated", path)
 
     def _set_synced(self, path: str, inode: _Inode | None) -> None:
         if inode is None:

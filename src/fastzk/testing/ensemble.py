@@ -133,6 +133,9 @@ class Node:
         self.data_dir = home / "data"
         self.log_path = home / "log"
         self.process: subprocess.Popen[bytes] | None = None
+        # What stands before the command, and what its environment has besides ours.
+        self.prefix: list[str] = []
+        self.environment: dict[str, str] = {}
         self.command = [*node_command(), "--id", str(number), *(["--peers", peers] if peers else [])]
         self.command += ["--zk", f"{zk[0]}:{zk[1]}", "--native", f"{native[0]}:{native[1]}"]
         self.command += ["--data-dir", str(self.data_dir), *options]
@@ -156,8 +159,12 @@ class Node:
         """Starts it; does not wait."""
         assert not self.is_running, f"node {self.number} runs already"
         self.home.mkdir(parents=True, exist_ok=True)
+        command = [*self.prefix, *self.command]
+        environment = os.environ | self.environment
         with self.log_path.open("ab") as log:
-            self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environment
+            )
 
     def pids(self) -> list[int]:
         """Its live processes, the supervisor first while there is one."""
@@ -236,11 +243,17 @@ class Ensemble:
         # Pinned alike, all engines would share one core.
         options = ["--cpus", "any", *options] if size > 1 else options
         self.home = Path(tempfile.mkdtemp(prefix="ensemble-", dir=directory)).resolve()
-        ports = free_ports(3 * size)
-        addresses = [(LOOPBACK, port) for port in ports]
+        addresses = self._addresses(size)
         self.peers = addresses[2 * size :]
         listed = ",".join(f"{n}={host}:{port}" for n, (host, port) in enumerate(self.peers, 1)) if size > 1 else ""
-        self.nodes = [Node(n + 1, addresses[n], addresses[size + n], listed, self.home / str(n + 1), options) for n in range(size)]
+        self.nodes = [self._make_node(n + 1, addresses[n], addresses[size + n], listed, options) for n in range(size)]
+
+    def _addresses(self, size: int) -> list[Address]:
+        """Where the nodes listen: all for ZooKeeper's protocol, then all for the native one, then all for each other."""
+        return [(LOOPBACK, port) for port in free_ports(3 * size)]
+
+    def _make_node(self, number: int, zk: Address, native: Address, peers: str, options: Sequence[str]) -> Node:
+        return Node(number, zk, native, peers, self.home / str(number), options)
 
     def __enter__(self) -> Self:
         try:

@@ -39,13 +39,13 @@ from fastzk.testing.model_rules import (
 __all__ = ["PATH_SIZE_MAX", "SUFFIX_SIZE_MAX", "Model", "Outcome", "Reader", "WriteError", "is_valid_path", "judged_acl", "packed"]
 
 CREATE, DELETE, EXISTS, GET_DATA, SET_DATA, SET_ACL, GET_CHILDREN, SYNC, GET_CHILDREN2 = 1, 2, 3, 4, 5, 7, 8, 9, 12
-CHECK, MULTI, CREATE2, RECONFIG, CREATE_CONTAINER, CREATE_TTL = 13, 14, 15, 16, 19, 21
+CHECK, MULTI, CREATE2, CREATE_CONTAINER, CREATE_TTL = 13, 14, 15, 19, 21
 CREATES = (CREATE, CREATE2, CREATE_CONTAINER, CREATE_TTL)
-EPOCH, CREATE_SESSION, CLOSE_SESSION, ATTACH_SESSION, IDENTIFY, CONFIG, REAP = 0, -10, -11, -12, -13, -14, 20
+EPOCH, CREATE_SESSION, CLOSE_SESSION, ATTACH_SESSION, IDENTIFY, CONFIG, RECONFIGURED, REAP = 0, -10, -11, -12, -13, -14, -17, 20
 OK, SYSTEM_ERROR, RUNTIME_INCONSISTENCY, CONNECTION_LOSS, MARSHALLING_ERROR = 0, -1, -2, -4, -5
 UNIMPLEMENTED, BAD_ARGUMENTS = -6, -8
 NO_NODE, NO_AUTH, BAD_VERSION, NO_CHILDREN_FOR_EPHEMERALS, NODE_EXISTS = -101, -102, -103, -108, -110
-NOT_EMPTY, SESSION_EXPIRED, INVALID_ACL, SESSION_MOVED, RECONFIG_DISABLED = -111, -112, -114, -118, -123
+NOT_EMPTY, SESSION_EXPIRED, INVALID_ACL, SESSION_MOVED = -111, -112, -114, -118
 PERM_READ, PERM_WRITE, PERM_CREATE, PERM_DELETE, PERM_ADMIN = 1, 2, 4, 8, 16
 CREATED, DELETED, DATA_CHANGED, CHILDREN_CHANGED = 1, 2, 3, 4
 
@@ -124,6 +124,9 @@ class Znode:
             len(self.children),
             self.pzxid,
         )
+
+    def __deepcopy__(self, memo: dict[int, object]) -> "Znode":
+        return replace(self, children=set(self.children))
 
     def is_ephemeral(self) -> bool:
         return self.owner not in (0, CONTAINER_OWNER) and self.owner >> 56 != 0xFF
@@ -307,11 +310,14 @@ class Model:
         if entry.op == IDENTIFY:
             session.identities, session.identities_vector = reader.identities(), entry.body
             return Outcome(OK)
-        if entry.op == RECONFIG:
-            for _ in range(3):
-                reader.string()
-            reader.long()
-            raise WriteError(RECONFIG_DISABLED)
+        if entry.op == RECONFIGURED:
+            if len(entry.body) != 4:
+                raise WriteError(MARSHALLING_ERROR)
+            verdict = int.from_bytes(entry.body, "big", signed=True)
+            if verdict < 0:
+                raise WriteError(verdict)
+            config = self.znodes[b"/zookeeper/config"]
+            return Outcome(OK, packed(config.data) + config.stat())
         if entry.op in (*CREATES, DELETE, SET_DATA, SET_ACL):
             body, changes = self._operation(taken(entry.op, reader), entry.session_id, session.identities, now)
             return Outcome(OK, body, tuple(changes))

@@ -10,10 +10,12 @@ what arrives, or holds it back until it is mended, as TCP does.
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
-from fastzk.raft.peer import Message
 from fastzk.testing.events import EventHeap
 
+# Whatever is sent is carried as it is.
+Message = Any
 Deliver = Callable[[int, int, Message], None]
 Link = tuple[int, int]
 
@@ -63,6 +65,11 @@ class SimNetwork:
         """Every cut is over."""
         self._cut.clear()
 
+    def hold(self, sender: int, receiver: int, time_us: int) -> None:
+        """Nothing that is sent this way arrives before so long; its order is kept."""
+        link = (sender, receiver)
+        self._last_arrival_us[link] = max(self._last_arrival_us.get(link, 0), self._heap.now_us + time_us)
+
     def break_link(self, sender: int, receiver: int) -> None:
         """What is on its way is lost."""
         link = (sender, receiver)
@@ -71,6 +78,7 @@ class SimNetwork:
     def heal(self) -> None:
         """From now on the network is as good as networks are."""
         self.faults = NetworkFaults()
+        self._last_arrival_us.clear()
         self.mend()
 
     def _plan(self, link: Link, message: Message) -> None:

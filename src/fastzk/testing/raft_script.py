@@ -2,12 +2,15 @@
 
 Rule: nothing happens but what a command says: no time passes, nothing is delivered or synced by itself.
 
-    nodes 3 [observers=1] [election=10] [limit=value ...]    a new ensemble; a limit is a field of raft's Limits
+    nodes 3 [observers=1] [spare=1] [election=10] [limit=value ...]    a new ensemble; a limit is a field of raft's Limits;
+                           a spare node is not of it and knows of nobody
     elect 1                all forget the leader they had, node 1 is elected, and everything settles; not told
     elect 1 by 2 3         the same with the votes of these, and nothing else happens
     timeout 1              ticks node 1 until it asks for votes
     tick 1 [5]             ticks node 1 once, or so often
     propose 1 3 [text]     node 1 proposes a range of 3 entries
+    change 1 2,3 [observers=4] [old=1,2]    node 1 proposes the membership of these voters
+    transfer 1 [3]         node 1 begins to make node 3 the leader, or whoever is most advanced
     turn 1                 node 1 does what its Ready says; its messages wait
     deliver [to=2] [from=1]     hands over the waiting messages, of which these are meant
     drop [to=2] [from=1]        loses them
@@ -18,15 +21,32 @@ Rule: nothing happens but what a command says: no time passes, nothing is delive
     cut 3                  whatever is sent to or from node 3 is lost from now on; "mend" ends it
     lost 1 2               node 1 sees its link to node 2 closed
     crash 1                node 1 loses what it has not synced; restart 1
+    wipe 3                 node 3 crashes and gets a new disk, so it is not sound when it starts again
+    sound 3                node 3 has applied the entry of its rejoining, the last thing it has applied
+    compact 1 5            node 1's log begins behind its snapshot of entry 5
+    install 3 1            node 3 restarts with a snapshot of where node 1's log begins
     log                    every node's log and positions
 """
 
 from collections.abc import Callable
 from random import Random
 
-from fastzk.raft.peer import Busy, EpochFull, Limits, Message, NotLeader, Peer, ProtocolError, Range, Ready, Role
+from fastzk.raft.peer import (
+    Busy,
+    ChangePending,
+    EpochFull,
+    Limits,
+    Membership,
+    Message,
+    NotLeader,
+    Peer,
+    ProtocolError,
+    Range,
+    Ready,
+    Role,
+)
+from fastzk.testing.raft_words import short
 from fastzk.testing.range_disk import RangeDisk, Report
-from fastzk.testing.simulation import short
 
 STABILIZE_ROUNDS_MAX = 200
 ELECT_ROUNDS_MAX = 10
@@ -42,8 +62,6 @@ class RaftScript:
         self._reports: dict[int, list[Report]] = {}
         self._cut: dict[int, bool] = {}
         self._lines: list[str] = []
-        self._voters: tuple[int, ...] = ()
-        self._observers: tuple[int, ...] = ()
         self._election_ticks = 10
         self._limits = Limits()
 
@@ -81,12 +99,13 @@ class RaftScript:
     def _do_nodes(self, words: list[str]) -> None:
         options = dict(word.split("=") for word in words[1:])
         count, observers = int(words[0]), int(options.pop("observers", "0"))
+        spare = int(options.pop("spare", "0"))
         self._election_ticks = int(options.pop("election", "10"))
         self._limits = Limits(**{name: int(value) for name, value in options.items()})
-        self._voters = tuple(range(1, count + 1))
-        self._observers = tuple(range(count + 1, count + observers + 1))
-        for node_id in self._voters + self._observers:
-            self.disks[node_id] = RangeDisk()
+        members = range(1, count + observers + 1)
+        self._membership = Membership(tuple(members[:count]), tuple(members[count:]))
+        for node_id in range(1, count + observers + spare + 1):
+            self.disks[node_id] = RangeDisk(self._membership)
             self._do_restart([str(node_id)])
 
     def _do_restart(self, words: list[str]) -> None:
@@ -95,11 +114,11 @@ class RaftScript:
         self._reports[node_id] = []
         self.peers[node_id] = Peer(
             node_id,
-            self._voters,
-            observers=self._observers,
+            self.disks[node_id].start.membership,
             log=self.disks[node_id],
             epoch=epoch,
             vote=vote,
+            is_sound=self.disks[node_id].is_sound,
             random=Random(node_id),
             election_ticks=self._election_ticks,
             limits=self._limits,
@@ -200,6 +219,38 @@ class RaftScript:
                 return
         raise AssertionError(f"nodes {nodes} find no rest in {STABILIZE_ROUNDS_MAX} rounds")
 
+    def _do_change(self, words: list[str]) -> None:
+        options = dict(word.split("=") for word in words[2:])
+        groups = [words[1], options.get("observers", ""), options.get("old", "")]
+        membership = Membership(*(tuple(int(number) for number in group.split(",") if number) for group in groups))
+        self._propose(int(words[0]), 1, b"members", membership)
+
+    def _do_transfer(self, words: list[str]) -> None:
+        to = int(words[1]) if len(words) > 1 else None
+        if not self.peers[int(words[0])].transfer(to):
+            self._lines.append(f"{words[0]} cannot")
+
+    def _do_wipe(self, words: list[str]) -> None:
+        self._do_crash(words)
+        self.disks[int(words[0])] = self.disks[int(words[0])].wiped(self._membership)
+
+    def _do_sound(self, words: list[str]) -> None:
+        peer = self.peers[int(words[0])]
+        peer.become_sound(peer.applied_index, peer.epoch_at(peer.applied_index) or 0)
+        self.disks[int(words[0])].is_sound = True
+
+    def _do_compact(self, words: list[str]) -> None:
+        node_id = int(words[0])
+        self.disks[node_id].compact(int(words[1]))
+        self.peers[node_id].purged()
+
+    def _do_install(self, words: list[str]) -> None:
+        node_id = int(words[0])
+        if node_id in self.peers:
+            self._do_crash(words[:1])
+        self.disks[node_id].install(self.disks[int(words[1])].start)
+        self._do_restart(words[:1])
+
     def _do_cut(self, words: list[str]) -> None:
         self._cut.update((int(word), True) for word in words)
         self._mail = [mail for mail in self._mail if mail[0] not in self._cut and mail[1] not in self._cut]
@@ -220,10 +271,15 @@ class RaftScript:
 
     # What they share.
 
-    def _propose(self, node_id: int, count: int, payload: bytes) -> None:
+    def _propose(self, node_id: int, count: int, payload: bytes, membership: Membership | None = None) -> None:
+        peer = self.peers[node_id]
         try:
-            self._lines.append(f"{node_id} proposes {short(self.peers[node_id].propose(count, payload))}")
-        except (NotLeader, Busy, EpochFull) as refusal:
+            if membership is None:
+                entries = peer.propose(count, payload)
+            else:
+                entries = peer.propose_membership(payload, count, membership)
+            self._lines.append(f"{node_id} proposes {short(entries)}")
+        except (NotLeader, Busy, EpochFull, ChangePending) as refusal:
             self._lines.append(f"{node_id} refuses: {type(refusal).__name__}: {refusal}")
 
     def _take(self, words: list[str]) -> list[tuple[int, int, Message]]:

@@ -5,24 +5,43 @@ Rule: implements raft's LogReader.  Rule: only what has been synced survives a c
 The log thread takes all the work that waits as one group, is busy for a while, and then all of it is durable at once;
 its report reaches the node a little later, as it does from a real thread, and so may come when the node has already
 decided to truncate.  A crash leaves a prefix of the unsynced work, none and all of it included.
+
+A snapshot is only where it stands: compact() lets the log begin behind one of this node's own, install() behind another
+node's.  wiped() is an empty disk in its place.
 """
 
 from bisect import bisect_right
 from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
 from random import Random
 
-from fastzk.raft.peer import Range
+from fastzk.raft.peer import Membership, Range
 
 # One order to the log thread: cut after an index, or write a range; and the generation it was given in.
 Order = tuple[int | Range, int]
 Report = tuple[int, int, int]
 
 
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Where a snapshot stands, and the membership that is in force there."""
+
+    index: int
+    epoch: int
+    zxid: int
+    membership: Membership
+
+
 class RangeDisk:
     """Survives the crashes of its node."""
 
-    def __init__(self) -> None:
+    def __init__(self, membership: Membership | None = None) -> None:
         self.hard_state: tuple[int, int | None] = (0, None)
+        # What the node has written down about itself; an empty disk has lost what was promised on it.
+        self.is_sound = True
+        # What the log goes on from.
+        self.start = Snapshot(0, 0, -1, membership or Membership((1,)))
         self._durable: list[Range] = []
         self._firsts: list[int] = []
         self._waiting: deque[Order] = deque()
@@ -34,21 +53,21 @@ class RangeDisk:
 
     @property
     def first_index(self) -> int:
-        return 1
+        return self.start.index + 1
 
     @property
     def last_index(self) -> int:
-        return self._durable[-1].last_index if self._durable else 0
+        return self._durable[-1].last_index if self._durable else self.start.index
 
     def epoch_at(self, index: int) -> int | None:
-        if index == 0:
-            return 0
+        if index == self.start.index:
+            return self.start.epoch
         found = self.range_at(index)
         return found.epoch if found is not None else None
 
     def read(self, first_index: int, bytes_max: int) -> list[Range]:
         start = bisect_right(self._firsts, first_index) - 1
-        assert start >= 0, f"read from {first_index} of a log that begins at 1"
+        assert start >= 0, f"read from {first_index} of a log that begins at {self.first_index}"
         ranges, size = [self._durable[start]], self._durable[start].size
         for entries in self._durable[start + 1 :]:
             size += entries.size
@@ -56,6 +75,9 @@ class RangeDisk:
                 break
             ranges.append(entries)
         return ranges
+
+    def memberships(self) -> Sequence[tuple[int, Membership]]:
+        return [(entries.last_index, entries.membership) for entries in self._durable if entries.membership is not None]
 
     # What the node asks for.
 
@@ -99,7 +121,7 @@ class RangeDisk:
 
     def range_at(self, index: int) -> Range | None:
         """The durable range that holds index."""
-        if not 0 < index <= self.last_index:
+        if not self.start.index < index <= self.last_index:
             return None
         return self._durable[bisect_right(self._firsts, index) - 1]
 
@@ -107,10 +129,47 @@ class RangeDisk:
         """All that is durable."""
         return tuple(self._durable)
 
+    def snapshot_at(self, index: int) -> Snapshot | None:
+        """A snapshot of what is durable up to the end of the range that holds index; None if that is not held."""
+        entries = self.range_at(index)
+        if entries is None:
+            return None
+        held = [membership for at, membership in self.memberships() if at <= entries.last_index]
+        return Snapshot(entries.last_index, entries.epoch, entries.last_zxid, [self.start.membership, *held][-1])
+
+    def compact(self, index: int) -> None:
+        """The log begins behind the range that holds index from now on."""
+        start = self.snapshot_at(index)
+        if start is not None:
+            self._drop_to(start)
+
+    def install(self, snapshot: Snapshot) -> None:
+        """Another node's snapshot stands here now.  Nothing may be under way: the node restarts with it."""
+        assert not self._group, "a snapshot is installed while the log thread works"
+        assert not self._waiting, "a snapshot is installed while the log thread has work"
+        if snapshot.index <= self.start.index:
+            return
+        if self.epoch_at(snapshot.index) != snapshot.epoch:
+            # What is here is not what the snapshot covers: nothing of it goes on behind it.
+            self._durable.clear()
+            self._firsts.clear()
+        self._drop_to(snapshot)
+
+    def wiped(self, membership: Membership) -> "RangeDisk":
+        """The new disk that stands in the place of this one."""
+        disk = RangeDisk(membership)
+        disk.incarnation, disk.is_sound = self.incarnation + 1, False
+        return disk
+
+    def _drop_to(self, start: Snapshot) -> None:
+        keep = bisect_right(self._firsts, start.index)
+        del self._durable[:keep], self._firsts[:keep]
+        self.start = start
+
     def _perform(self, order: Order) -> None:
         what, _ = order
         if isinstance(what, Range):
-            last_zxid = self._durable[-1].last_zxid if self._durable else -1
+            last_zxid = self._durable[-1].last_zxid if self._durable else self.start.zxid
             assert what.first_index == self.last_index + 1, f"log: {what.first_index} is written after {self.last_index}"
             assert what.first_zxid > last_zxid, f"Z1: {what.first_zxid:#x} is logged after {last_zxid:#x}"
             self._durable.append(what)

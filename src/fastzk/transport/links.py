@@ -10,6 +10,8 @@ ZeroMQ reconnects by itself and may then lose messages, or deliver late ones: `i
 forwarded writes do, to be sent again at once rather than after a timeout.
 `uid` is the sender's data directory's: while one node of a number is alive, another that calls itself so is not listened to.
 `history` tells ensembles apart (storage/history.py); 0 is not known yet, and fits any.
+Who the members are may change: set_addresses() says whom to talk to.  Anybody with our history is listened to, too: a node
+that was away while the members changed hears of it from nodes that it does not know yet.
 Rule: nothing waits here.  A message to a node that is not connected, or is too far behind, is dropped: ZMQ_IMMEDIATE keeps none
 for later, and the consensus above repeats what matters.
 Rule: routing ids are not trusted, the head is; who may connect is limited by the loopback rule (config.py)."""
@@ -35,7 +37,8 @@ HEAD = struct.Struct("<HBBIQQQQ")
 # it takes whatever does not begin like ZMTP, an HTTP request for example, for ZMTP 1, and keeps the connection for ever.
 ZMTP_3_ONLY = "fastzk"
 MAGIC = 0x7A66
-VERSION = 2
+VERSION = 3
+NODE_ID_MAX = 254
 # So long must a node be silent before one with another data directory may take its number (a machine was replaced).
 SUCCESSION_S = 10.0
 HEARD_S = 2.0
@@ -53,7 +56,8 @@ class _Inbound:
 
 
 class Links:
-    """All links of one node.  `socket_fd` is the listening socket of its ensemble address."""
+    """All links of one node.  `socket_fd` is the listening socket of its ensemble address; what is to be waited for is
+    registered with `poller`."""
 
     def __init__(
         self,
@@ -62,17 +66,20 @@ class Links:
         peers: Mapping[int, Address],
         socket_fd: int,
         incarnation: int,
+        poller: zmq.Poller,
         *,
         uid: int,
-        history: int,
     ) -> None:
+        self._context = context
+        self.poller = poller
         self._node_id = node_id
         self._uid = uid
-        # This node's; set by the engine when it becomes known.
-        self.history = history
+        # This node's; set when it becomes known.
+        self.history = 0
         self._incarnation = incarnation
-        self._sequence = dict.fromkeys(peers, 0)
-        self._inbound = {peer: _Inbound() for peer in peers}
+        # Sequence of the last message to each node, kept while it is no member: to it we are the same all along.
+        self._sequence: dict[int, int] = {}
+        self._inbound: dict[int, _Inbound] = {}
         # Nodes whose link was closed by them since the last take_lost(): a killed process closes its sockets at once.
         self._lost: dict[int, None] = {}
         # Nodes from which a message is missing since the last take_holes().
@@ -89,14 +96,22 @@ class Links:
         self.router.setsockopt(zmq.RCVHWM, 10_000)
         self.router.setsockopt(zmq.USE_FD, socket_fd)
         self.router.bind(f"tcp://{peers[node_id]}")
+        poller.register(self.router, zmq.POLLIN)
+        self._addresses: dict[int, Address] = {}
         self._dealers: dict[int, zmq.Socket[bytes]] = {}
         self._monitors: dict[int, zmq.Socket[bytes]] = {}
-        for peer, address in peers.items():
-            if peer != node_id:
-                self._connect(context, peer, address)
+        self.set_addresses(peers)
 
-    def _connect(self, context: zmq.Context[zmq.Socket[bytes]], peer: int, address: Address) -> None:
-        dealer = context.socket(zmq.DEALER)
+    def set_addresses(self, addresses: Mapping[int, Address]) -> None:
+        """From now on these are the nodes to talk to; this one's own address may be among them."""
+        for peer in [peer for peer, address in self._addresses.items() if addresses.get(peer) != address]:
+            self._disconnect(peer)
+        for peer, address in addresses.items():
+            if peer != self._node_id and peer not in self._dealers:
+                self._connect(peer, address)
+
+    def _connect(self, peer: int, address: Address) -> None:
+        dealer = self._context.socket(zmq.DEALER)
         dealer.setsockopt(zmq.LINGER, 0)
         dealer.setsockopt(zmq.IPV6, 1)
         dealer.setsockopt(zmq.IMMEDIATE, 1)
@@ -105,16 +120,24 @@ class Links:
         dealer.setsockopt(zmq.HANDSHAKE_IVL, 5000)
         dealer.setsockopt(zmq.SNDHWM, 10_000)
         self._monitors[peer] = dealer.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self.poller.register(self._monitors[peer], zmq.POLLIN)
         dealer.connect(f"tcp://{address}")
         self._dealers[peer] = dealer
+        self._addresses[peer] = address
 
-    def sockets(self) -> list[zmq.Socket[bytes]]:
-        """What to poll for input."""
-        return [self.router, *self._monitors.values()]
+    def _disconnect(self, peer: int) -> None:
+        dealer, monitor = self._dealers.pop(peer), self._monitors.pop(peer)
+        del self._addresses[peer]
+        self.poller.unregister(monitor)
+        dealer.disable_monitor()
+        monitor.close(linger=0)
+        dealer.close()
 
     def send(self, peer: int, parts: Sequence[bytes]) -> bool:
-        """Sends to a node; False when the message was dropped because it cannot leave now."""
-        sequence = self._sequence[peer] + 1
+        """Sends to a node; False when the message was dropped: it cannot leave now, or we do not know where that node is."""
+        if peer not in self._dealers:
+            return False
+        sequence = self._sequence.get(peer, 0) + 1
         head = HEAD.pack(MAGIC, VERSION, 0, self._node_id, self._uid, self.history, self._incarnation, sequence)
         try:
             self._dealers[peer].send_multipart([head, *parts], zmq.NOBLOCK, copy=True)
@@ -165,10 +188,9 @@ class Links:
 
     def close(self) -> None:
         """Closes every socket; nothing more can be sent or received."""
-        for peer, dealer in self._dealers.items():
-            dealer.disable_monitor()
-            self._monitors[peer].close(linger=0)
-            dealer.close()
+        for peer in list(self._dealers):
+            self._disconnect(peer)
+        self.poller.unregister(self.router)
         self.router.close()
 
     def complain(self, sender: object, reason: object) -> None:
@@ -183,13 +205,16 @@ class Links:
             self.complain("somebody", f"{len(message)} parts, and no head of {HEAD.size} bytes")
             return 0
         magic, version, _, sender, uid, history, incarnation, sequence = HEAD.unpack(message[1])
-        inbound = self._inbound.get(sender)
-        if magic != MAGIC or version != VERSION or inbound is None or sender == self._node_id:
+        if magic != MAGIC or version != VERSION or not 1 <= sender <= NODE_ID_MAX or sender == self._node_id:
             self.complain(f"node {sender}", f"magic {magic:#x}, version {version}: not a node of this ensemble and version")
             return 0
         if self.history and history and history != self.history:
             self.complain(f"node {sender}", f"its data is of another ensemble: history {history:016x}, ours {self.history:016x}")
             return 0
+        if sender not in self._addresses and self.history != history:
+            self.complain(f"node {sender}", "it is no member that we know of, and does not know our history")
+            return 0
+        inbound = self._inbound.setdefault(int(sender), _Inbound())
         if not self._is_successor(inbound, int(sender), uid):
             return 0
         if incarnation != inbound.incarnation:

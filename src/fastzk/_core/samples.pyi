@@ -1,0 +1,1 @@
+# Nothing here is for Python: what the machine notes of the digest.

@@ -1,0 +1,588 @@
+"""All that an engine decides: the one place of a node where writes are ordered, logged and applied (Z7).  Without a socket,
+a clock or a thread of its own; engine.py runs it in a process, testing/world runs it in simulated time.
+
+A turn: wake() with the time, hear_...() for all that has arrived, finish() decides and sends what came of it.
+
+Life of a batch here:
+    workers' WRITES -> pending -> [leader: sealed into a block -> Peer.propose | follower: FORWARD to the leader | none: dropped]
+    Peer.ready(): hard state to disk -> ranges to the log thread -> messages to other nodes -> committed ranges to the machine
+    Machine.apply(block) -> items -> COMMIT to each worker
+
+Rules:
+  * Nothing leaves before what it promises is on disk (Z2): the vote is saved before messages are sent; the consensus itself
+    acknowledges only what the log thread has reported synced.
+  * Writes may be dropped at any point before they are in a block.  Their workers keep them, and send all that are unanswered
+    again when a new round begins: with a new leader, or when something was lost on the way.  A repeat is harmless (Z10).
+  * A failed write or sync of the log ends the process: it is never tried again, and nothing is acknowledged after it.
+  * Python runs here per turn and per batch; entries are looked at by compiled code only."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+from fastzk import limits
+from fastzk._core.apply import Machine
+from fastzk._core.arena import Arena
+from fastzk._core.blocks import block_checksum, count_entries, make_entry, seal
+from fastzk._core.tree import format_tree
+from fastzk.config import Address, ConfigError, NodeConfig, parse_address
+from fastzk.node.divergence import Diverged, DivergenceFile
+from fastzk.node.dynamic import client_address
+from fastzk.node.footing import Footing
+from fastzk.node.leases import Leases
+from fastzk.node.pending import Pending
+from fastzk.node.ports import World
+from fastzk.node.restart import StartAnew
+from fastzk.node.roster import NOWHERE, Roster
+from fastzk.node.snapshots import Fetching, Sharing, Snapshots
+from fastzk.node.upkeep import Upkeep
+from fastzk.node.workers import FOLLOWER, LEADER, LOOKING, OBSERVER, READ, STANDALONE, TOUCH, WRITES, NodeStatus
+from fastzk.raft.messages import Append, ProtocolError, Range
+from fastzk.raft.peer import Busy, ChangePending, EpochFull, NotLeader, Peer, Ready, Role
+from fastzk.state.comparison import Comparison
+from fastzk.state.formation import SoundState
+from fastzk.state.members import Members
+from fastzk.state.standing import Standing
+from fastzk.storage.checked import CheckedText
+from fastzk.storage.identity import MEMBERS_NAME
+from fastzk.storage.log import LogWriter
+from fastzk.storage.recovery import Recovered, recover
+from fastzk.storage.snapshots import SnapshotStore
+from fastzk.wire.care import Ask, Offer, Piece, Rejoin, Sample
+from fastzk.wire.ensemble import EnsembleMessage, Forward, Present, Resend, Touch
+
+OP_EPOCH = 0
+OP_CLOSE_SESSION = -11
+OP_MEMBERS = -15
+BLOCK_MEMBERS = 1
+# An address that a former member had is kept for so long: it must hear that it is none any more.
+FORMER_MS = 30_000
+
+logger = logging.getLogger("fastzk.engine")
+
+
+class NodeCore:
+    """One node's decisions.  Raises RecoveryRefused when what is stored cannot be gone on from."""
+
+    def __init__(self, config: NodeConfig, arena: Arena, world: World, now_ms: int) -> None:
+        self._config = config
+        self._world = world
+        directory = str(config.data_dir)
+        store = SnapshotStore(world.disk, f"{directory}/snapshots")
+        found = self._recover(directory, store)
+        self.log = found.log
+        # What was found and done at the start, a line each, for people.
+        self.notes = found.notes
+        self._vote = found.vote_file
+        self._history_file = found.history_file
+        # Checksum of the first block, once that is committed: nodes of another history are not listened to.
+        self.history = found.history
+        self.writer = LogWriter(self.log, appender=world.make_appender(self.log))
+        self.machine, base = self._load(arena, store, found.snapshot)
+        self._roster = Roster(base, self.log)
+        self._members_file = CheckedText(world.disk, directory, MEMBERS_NAME, config.node_id, world.uid)
+        self.peer = Peer(
+            config.node_id,
+            base.membership,
+            log=self.log,
+            applied_index=self.machine.applied_index,
+            epoch=found.epoch,
+            vote=found.vote or None,
+            is_sound=found.soundness.is_sound,
+            election_ticks=world.election_ticks,
+            heartbeat_ticks=limits.HEARTBEAT_TICKS,
+            limits=world.peer_limits,
+            random=world.random,
+        )
+        self.footing = Footing(config.node_id, world.uid, base.membership.voters, found.soundness_file, found.soundness)
+        self._upkeep = Upkeep(config, self.machine, arena)
+        self.snapshots = Snapshots(store, arena, self.machine, self.writer, world.pace, world.start_snapshot)
+        self._sharing = Sharing(store, world.nodes.send)
+        self._fetching = Fetching(store, world.nodes.send)
+        self._comparison = Comparison(config.node_id, self.machine.sample_at)
+        self._divergence = DivergenceFile(world.disk, directory, config.node_id, world.uid)
+        # Index of the sample that the others were told last.
+        self._sampled_index = 0
+        # On a follower they leave at the end of the turn.
+        self._pending = Pending()
+        self._was_leader = False
+        # Which of the consensus's cuts of the log the log thread knows of; goes back with each report.
+        self._generation = 0
+        # The leader's stamp; never falls.
+        self._time_ms = self.log.last_time_ms
+        # The round that holds; writes of older rounds are dropped, since their workers send them again in this one.
+        self._round = 1
+        self._is_round_due = False
+        self._told: tuple[NodeStatus, int] | None = None
+        self._told_zxid = 0
+        self.leases = Leases(config.tick_time_ms, now_ms)
+        self._ticks = 0
+        # Committed ranges wait to be applied: the next turn is to begin at once.
+        self.is_left_over = False
+        self._now_ms = now_ms
+        self._wall_ms = 0
+        self._standing = Standing(config.leaderless_ms_max, now_ms)
+        self._has_said_alone = False
+        self.next_tick_ms = now_ms + limits.TICK_MS
+        # Where nodes are that are no members as far as we know: (address, until when it is kept).
+        self._others: dict[int, tuple[Address, int]] = {}
+        world.nodes.set_history(self.history)
+        self._set_addresses()
+
+    def _recover(self, directory: str, store: SnapshotStore) -> Recovered:
+        """What the disk holds, repaired as far as that may be done."""
+        voters = Members.decode(self._world.members).membership
+        return recover(
+            self._world.disk,
+            directory,
+            node_id=self._config.node_id,
+            uid=self._world.uid,
+            nonce=self._world.random.getrandbits(64) | 1,
+            has_others=voters.ids != (self._config.node_id,),
+            snapshots=store,
+        )
+
+    def _load(self, arena: Arena, store: SnapshotStore, index: int) -> tuple[Machine, Members]:
+        """The state machine as of a snapshot, or a new one; and the members as of then."""
+        if not index:
+            format_tree(arena)
+            return Machine(arena, self._config.node_id), Members.decode(self._world.members)
+        meta = store.load(index, arena)
+        machine = Machine(arena, self._config.node_id)
+        machine.begin_chain(int.from_bytes(meta.chain, "little"))
+        return machine, Members.decode(meta.membership)
+
+    @property
+    def is_leader(self) -> bool:
+        return self.peer.role is Role.LEADER
+
+    @property
+    def status(self) -> NodeStatus | None:
+        """What workers were told last."""
+        return self._told[0] if self._told else None
+
+    # --- what comes in
+
+    def wake(self, now_ms: int, wall_ms: int) -> bool:
+        """A turn begins at this monotonic time, and at this time of the wall clock.  True when a tick has passed.
+
+        Raises LogFailed when the disk refuses: the process must end."""
+        self.is_left_over = False
+        self.leases.advance(now_ms)
+        self._now_ms, self._wall_ms = now_ms, wall_ms
+        has_ticked = now_ms >= self.next_tick_ms
+        if has_ticked:
+            # After a stretch in which it did not run (stopped, starved) a node must first hear what has arrived meanwhile,
+            # rather than believe that nobody spoke: it ticks once, not once for each tick it missed.
+            self.next_tick_ms = max(self.next_tick_ms + limits.TICK_MS, now_ms + limits.TICK_MS // 2)
+            self._tick()
+        done = self.writer.take_done()
+        if done is not None:
+            self.peer.synced(done.last_index, done.epoch, self._generation)
+        return has_ticked
+
+    def _tick(self) -> None:
+        self.peer.tick()
+        self._ticks += 1
+        if self.footing.is_new or self._ticks % limits.PRESENT_TICKS == 0:
+            self._world.nodes.send_all(self._present())
+        if self._is_round_due and self.peer.leader_id:
+            self._begin_round()
+        if self.footing.tick(self.peer) and self.peer.leader_id:
+            self._world.nodes.send(self.peer.leader_id, Rejoin(self.footing.soundness.nonce))
+        self._compare()
+        self._fetching.tick(self._now_ms)
+        self._sharing.tick(self._now_ms, self.peer.behind())
+        if self.snapshots.tend():
+            self.peer.purged()
+        self._forget_others()
+        if self.is_leader and self.leases.is_kept_in(self.peer.epoch):
+            self._keep_up()
+
+    def _present(self) -> Present:
+        """What the others are told: that we are there, and what we are."""
+        address = self._config.peers.get(self._config.node_id)
+        return self.footing.present(str(client_address(self._config) or ""), str(address or ""))
+
+    def _compare(self) -> None:
+        """Tells the others of our tree, and sees whether it is as theirs.  Raises StartAnew or Diverged when it is not."""
+        newest = self.machine.newest_sample
+        if newest != self._sampled_index:
+            self._sampled_index = newest
+            found = self.machine.sample_at(newest)
+            assert found is not None, f"no sample at {newest}"
+            self._world.nodes.send_all(Sample(newest, *found))
+        comparison = self._comparison
+        comparison.advance()
+        self._divergence.agreed(comparison.agreed_index)
+        if not comparison.is_wrong(self.peer.membership.voters, self._now_ms):
+            return
+        what = f"its tree at entry {comparison.differed_index} is not the others'; they agreed at {comparison.agreed_index}"
+        logger.error("node %d: %s", self._config.node_id, what)
+        self._divergence.note(comparison.agreed_index, comparison.differed_index)
+        store = self.snapshots.store
+        self.snapshots.close()
+        store.remove(*(index for index in store.list() if index > comparison.agreed_index))
+        raise StartAnew(what)
+
+    def _keep_up(self) -> None:
+        """What a leader proposes by itself."""
+        if self.peer.membership_index == 0 or self._is_address_new():
+            self._propose_members(self._with_own_address(self._roster.in_force))
+        due = self.leases.due()
+        if due:
+            logger.info("%d session(s) expire, the first of them %#x", len(due), due[0][0])
+        for session_id, attach_zxid in due:
+            self._add(make_entry(OP_CLOSE_SESSION, b"", session_id=session_id, attach_zxid=attach_zxid), 1)
+        wall_ms = max(self._time_ms, self._wall_ms)
+        is_idle = not self._pending
+        for entry in self._upkeep.due(self.peer.epoch, self._now_ms, wall_ms, self.peer.last_index, is_idle=is_idle):
+            self._add(entry, 1)
+
+    def _is_address_new(self) -> bool:
+        """Whether this node, which decides alone, was given another address."""
+        own = self._config.peers.get(self._config.node_id)
+        known = self._roster.in_force.get(self._config.node_id)
+        return self.peer.is_single and own is not None and known is not None and known.address != own
+
+    def _with_own_address(self, members: Members) -> Members:
+        own = self._config.peers.get(self._config.node_id)
+        if own is None:
+            return members
+        return replace(
+            members,
+            members=tuple(replace(each, address=own) if each.node_id == self._config.node_id else each for each in members.members),
+        )
+
+    def _propose_members(self, members: Members) -> bool:
+        """Proposes a membership; False when that must wait."""
+        try:
+            block = self._seal([make_entry(OP_MEMBERS, members.encode())], 1, kind=BLOCK_MEMBERS)
+            self.peer.propose_membership(block, 1, members.membership)
+        except (NotLeader, Busy, EpochFull, ChangePending):
+            return False
+        return True
+
+    def hear_node(self, sender: int, message: EnsembleMessage) -> None:
+        """Another node said something.  Raises ProtocolError, and changes nothing, if no correct node says it."""
+        match message:
+            case Forward():
+                # What was meant for another epoch's leader is on its way again in a newer round: an old copy must not come last.
+                if self.is_leader and message.epoch == self.peer.epoch:
+                    self._add(message.entries, message.count)
+            case Touch():
+                self._touch(message.session_ids)
+            case Resend():
+                self._is_round_due = True
+            case Present():
+                self._hear_present(sender, message)
+            case Sample():
+                self._comparison.hear(sender, message.index, (message.digest, message.chain))
+            case Rejoin():
+                entry = self.footing.entry_for(sender, message.nonce) if self.is_leader else None
+                if entry is not None:
+                    self._add(entry, 1)
+            case Offer():
+                if sender == self.peer.leader_id:
+                    self._fetching.offered(sender, message, self.machine.applied_index, self._now_ms)
+            case Ask():
+                self._sharing.hear(sender, message)
+            case Piece():
+                self._fetching.hear(sender, message, self._now_ms)
+            case _:
+                self.peer.step(message)
+                if isinstance(message, Append):
+                    self._standing.hear_committed(message.committed_index)
+
+    def _hear_present(self, sender: int, present: Present) -> None:
+        self._upkeep.hear_client_address(sender, present.client_address)
+        self.footing.hear(sender, present, self._world.random.getrandbits(64) | 1, self.peer)
+        if present.state is SoundState.NEW and not self.footing.is_new:
+            self._world.nodes.send(sender, self._present())
+        if sender in self._roster.in_force.addresses or not present.address:
+            return
+        try:
+            address = parse_address(present.address, f"node {sender}")
+        except ConfigError as error:
+            raise ProtocolError(str(error)) from error
+        is_known = sender in self._others
+        self._others[sender] = (address, self._now_ms + FORMER_MS)
+        if not is_known:
+            self._set_addresses()
+
+    def _set_addresses(self) -> None:
+        """Tells the links whom to talk to: the members, who was one, and while we are none ourselves those of --peers."""
+        members = self._roster.in_force.addresses
+        known = {node_id: address for node_id, (address, _) in self._others.items()}
+        given = {} if self._config.node_id in members else self._config.peers
+        every = {**given, **known, **members}
+        self._world.nodes.set_addresses({node_id: address for node_id, address in every.items() if address != NOWHERE})
+
+    def _forget_others(self) -> None:
+        gone = [node_id for node_id, (_, until_ms) in self._others.items() if self._now_ms > until_ms]
+        for node_id in gone:
+            del self._others[node_id]
+        if gone:
+            self._set_addresses()
+
+    def _members_changed(self, former: Members) -> None:
+        """The members in force are others than before."""
+        now = self._roster.in_force
+        for each in former.members:
+            if now.get(each.node_id) is None:
+                self._others[each.node_id] = (each.address, self._now_ms + FORMER_MS)
+        self._set_addresses()
+
+    def node_lost(self, node_id: int) -> None:
+        """Another node has closed its link."""
+        if node_id == self.peer.leader_id:
+            self._is_round_due = True
+        self.peer.peer_lost(node_id)
+
+    def node_skipped(self, node_id: int) -> None:
+        """Something that another node sent has not arrived."""
+        if self.is_leader:
+            self._world.nodes.send(node_id, Resend())
+
+    def hear_worker(self, kind: int, number: int, count: int, round_: int, payload: bytes) -> None:
+        """A worker said something."""
+        if kind == WRITES:
+            assert count_entries(payload, node_id=self._config.node_id, worker=number) == count, f"worker {number} miscounts"
+            if round_ == self._round:
+                self._add(payload, count)
+        elif kind == TOUCH:
+            self._touch(payload)
+        elif kind == READ:
+            self.machine.read(payload)
+        else:
+            logger.error("worker %d sent a message of unknown kind %d", number, kind)
+
+    def workers_skipped(self) -> None:
+        """Something that a worker sent has not arrived."""
+        self._is_round_due = True
+
+    def worker_came(self, number: int) -> None:
+        """A worker is there from now on."""
+        self.machine.add_worker(number)
+        self._world.workers.welcome(number, self.machine.applied_zxid)
+        if self._told is not None:
+            self._world.workers.tell_status(number, self._told[0], self._round)
+
+    def worker_gone(self, number: int) -> None:
+        """A worker is no longer there."""
+        self.machine.remove_worker(number)
+
+    def _add(self, entries: bytes, count: int) -> None:
+        if not self._pending.add(entries, count):
+            self._is_round_due = True
+
+    def _touch(self, session_ids: bytes) -> None:
+        if self.is_leader:
+            self.leases.touch(session_ids)
+        elif self.peer.leader_id:
+            self._world.nodes.send(self.peer.leader_id, Touch(session_ids))
+
+    # --- what comes of it
+
+    def finish(self) -> None:
+        """Ends the turn.  Raises OSError when the vote cannot be saved: the process must end."""
+        if self._was_leader and not self.is_leader:
+            # Other nodes' writes, which come again from there, and its own proposals, which are only a leader's.
+            self._pending.take_all()
+        self._was_leader = self.is_leader
+        self._do_ready()
+        self._tell_status()
+        self._pass_on()
+        self._do_ready()
+        self._tell_commits()
+        if self._fetching.has_arrived:
+            raise StartAnew("a snapshot has been fetched, which is to be begun with")
+
+    def close(self) -> None:
+        """Ends in order: what was queued for the log is on the disk afterwards.  Raises LogFailed."""
+        self.snapshots.close()
+        self._sharing.close()
+        self._fetching.close()
+        self.writer.close()
+
+    def hand_over(self) -> bool:
+        """Begins to make another node the leader, since this one is to end; False if there is nothing to hand over."""
+        return self.peer.transfer()
+
+    def _pass_on(self) -> None:
+        if not self._pending:
+            return
+        if self.is_leader:
+            while self._pending and self.writer.in_flight_count < limits.BLOCKS_IN_FLIGHT_MAX and self._propose():
+                self._do_ready()
+            return
+        leader_id = self.peer.leader_id
+        for count, entries in self._pending.take_all():
+            # Without a leader they are dropped: the round that the next one begins brings them back.
+            if leader_id and not self._world.nodes.send(leader_id, Forward(count, entries, self.peer.epoch)):
+                self._is_round_due = True
+
+    def _propose(self) -> bool:
+        taken = self._pending.take_block()
+        try:
+            self._propose_block([entries for _, entries in taken], sum(count for count, _ in taken))
+        except Busy:
+            self._pending.put_back(taken)
+            return False
+        except (NotLeader, EpochFull):
+            self._pending.take_all()
+            return False
+        return True
+
+    def _propose_block(self, entries: list[bytes], count: int) -> None:
+        block = self._seal(entries, count)
+        self.peer.propose(count, block)
+        self._world.tells.proposed(len(block))
+
+    def _seal(self, entries: list[bytes], count: int, kind: int = 0) -> bytes:
+        """The next block.  Raises NotLeader."""
+        self._time_ms = max(self._time_ms, self._wall_ms)
+        return seal(
+            entries,
+            count,
+            first_index=self.peer.next_index,
+            first_zxid=self.peer.next_zxid,
+            time_ms=self._time_ms,
+            previous=self.writer.queued_checksum,
+            kind=kind,
+        )
+
+    def _do_ready(self) -> None:
+        while (ready := self.peer.ready()) is not None:
+            if ready.hard_state is not None:
+                epoch, vote = ready.hard_state
+                self._vote.save(epoch, vote or 0, min(self.machine.applied_index, self.log.last_index))
+            self._change_log(ready)
+            for node_id, message in ready.messages:
+                self._world.nodes.send(node_id, message)
+            for batch in ready.committed:
+                self._apply(batch)
+                self.peer.applied(batch.last_index)
+            if ready.is_new_leader:
+                self._begin_epoch()
+            if ready.is_more_committed:
+                # A long log after a restart: between its pieces the other nodes must be heard and answered.
+                self.is_left_over = True
+                break
+        if not self.is_leader:
+            self.leases.end()
+
+    def _change_log(self, ready: Ready) -> None:
+        """Hands the log thread what it is to do, and follows the members that this brings."""
+        former = self._roster.in_force
+        if ready.truncate_after is not None:
+            logger.info("log is cut after entry %d: a newer leader has another history", ready.truncate_after)
+            self.writer.truncate_after(ready.truncate_after)
+            self._roster.cut(ready.truncate_after)
+        self._generation = ready.generation
+        self.writer.append(ready.append)
+        for batch in ready.append:
+            self._roster.append(batch)
+        if self._roster.in_force is not former:
+            self._members_changed(former)
+
+    def _begin_epoch(self) -> None:
+        logger.info("node %d leads epoch %#x", self._config.node_id, self.peer.epoch)
+        self._pending.take_all()
+        # Random, so that no block of one history is ever equal to one of another.
+        self._propose_block([make_entry(OP_EPOCH, self._world.random.randbytes(16))], 1)
+        self._world.tells.began_to_lead(self._now_ms)
+
+    def _apply(self, batch: Range) -> None:
+        if not self.history:
+            self._learn_history(batch)
+        self.machine.apply(batch.payload)
+        if self._roster.apply(batch):
+            self._members_file.save(self._roster.applied.encode())
+        self.footing.applied(self.machine.take_rejoins(), batch.last_index, batch.epoch)
+        self.snapshots.applied(batch, self.history, self._roster.applied.encode())
+        self._time_ms = max(self._time_ms, self.machine.applied_time_ms)
+        changes = self.machine.take_session_changes()
+        if self.is_leader:
+            self.leases.applied(self.peer.epoch, changes, batch.epoch, self.machine)
+
+    def _learn_history(self, batch: Range) -> None:
+        assert batch.first_index == 1, f"the history is not known, and entry {batch.first_index} is to be applied"
+        self.history = block_checksum(batch.payload)
+        self._history_file.save(self.history)
+        self._world.nodes.set_history(self.history)
+
+    # --- what workers are told
+
+    def _tell_status(self) -> None:
+        peer = self.peer
+        leader_id = peer.leader_id or 0
+        standing = self._standing
+        standing.update(
+            self._now_ms,
+            has_leader=leader_id != 0,
+            applied_index=self.machine.applied_index,
+            is_epoch_applied=self.machine.applied_zxid >> 32 == peer.epoch,
+        )
+        if standing.is_alone != self._has_said_alone:
+            self._say_alone(leader_id)
+        if not self._config.peers:
+            role = STANDALONE
+        elif peer.role is Role.LEADER:
+            role = LEADER
+        elif leader_id:
+            role = FOLLOWER if peer.membership.has_voter(self._config.node_id) else OBSERVER
+        else:
+            role = LOOKING
+        # What it has applied is old, and was the ensemble's once: good enough for who asks for no more than that.
+        is_read_only = self._config.has_read_only_mode and standing.is_alone and self.machine.applied_index > 0
+        status = NodeStatus(peer.epoch, leader_id, role, standing.is_serving, is_read_only)
+        if self._told is not None:
+            old = self._told[0]
+            if status == old and self._told[1] == self._round:
+                return
+            if leader_id and (leader_id, peer.epoch) != (old.leader_id, old.epoch):
+                self._begin_round()
+            if status.is_serving != old.is_serving:
+                logger.info("node %d %s clients", self._config.node_id, "serves" if status.is_serving else "no longer serves")
+        self._told = (status, self._round)
+        for number in self._world.workers.numbers:
+            self._world.workers.tell_status(number, status, self._round)
+
+    def _say_alone(self, leader_id: int) -> None:
+        """Tells people why a node does not serve, and when it can again."""
+        self._has_said_alone = self._standing.is_alone
+        voters = self._config.voters
+        if not self._standing.is_alone:
+            logger.info("node %d has a leader: node %d", self._config.node_id, leader_id)
+        elif self._standing.is_stuck:
+            logger.warning(
+                "node %d does not get what is committed (applied %d of %d): do the other nodes listen to it?",
+                self._config.node_id,
+                self.machine.applied_index,
+                self._standing.heard_committed_index,
+            )
+        else:
+            logger.warning(
+                "node %d waits for a leader: %d of nodes %s must run and reach each other",
+                self._config.node_id,
+                len(voters) // 2 + 1,
+                ", ".join(map(str, voters)),
+            )
+
+    def _begin_round(self) -> None:
+        self._round += 1
+        logger.debug("round %d: unanswered writes are sent again", self._round)
+        self._is_round_due = False
+
+    def _tell_commits(self) -> None:
+        zxid = self.machine.applied_zxid
+        for number in self._world.workers.numbers:
+            items = self.machine.take_items(number)
+            if items or zxid != self._told_zxid:
+                self._world.workers.commit(number, items, zxid)
+        self._told_zxid = zxid
+
+
+__all__ = ["Diverged", "NodeCore", "ProtocolError"]
