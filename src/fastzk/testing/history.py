@@ -27,10 +27,8 @@ from fastzk.defs import OpCode, Xid
 from fastzk.testing.run_logs import LogEntry, entries_of, read_log, split_blocks
 from fastzk.wire import records
 
-__all__ = [
-    "Connection", "Event", "History", "LogEntry", "NodeEnd", "Recording", "Request", "Tap", "describe", "entries_of", "read_history",
-    "read_log",
-]  # fmt: skip
+__all__ = ["Connection", "Event", "History", "LogEntry", "NodeEnd", "Recording", "Request", "Tap"]
+__all__ += ["describe", "entries_of", "read_history", "read_log"]
 
 FORMAT = 1
 EVENT = Xid.NOTIFICATION
