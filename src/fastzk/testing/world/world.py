@@ -300,7 +300,8 @@ class Simulation:
             if other.node_id <= voters and other.last_log is not None and other.last_log.epoch_at(batch.last_index) == batch.epoch
         ]
         what = f"node {host.node_id} applies {batch.last_index} of {batch.epoch}, which only the disks of {holders} hold"
-        ensure(2 * len(holders) > voters, "Z2", what)
+        # Who has lost its disk since it acknowledged counts for nothing until it holds all of it again.
+        ensure(2 * len({*holders, *self.lossy}) > voters, "Z2", what)
 
     def _check_expiries(self) -> None:
         """E2: a session expires only when nothing was heard of its client for its timeout, if nothing disturbed its node's word.
