@@ -31,7 +31,16 @@ from fastzk._core.blocks import Entry, make_entry
 from fastzk.config import Address
 from fastzk.errors import ErrorCode
 from fastzk.state.members import Asker, Members
-from fastzk.state.reconfig import Reconfig, ReconfigError, joint, new_voters, parse_reconfig, wanted_members, with_learners
+from fastzk.state.reconfig import (
+    Reconfig,
+    ReconfigError,
+    decode_reconfig,
+    joint,
+    new_voters,
+    parse_reconfig,
+    wanted_members,
+    with_learners,
+)
 
 OP_CONFIG, OP_RECONFIGURED = -14, -17
 # What judge() gives besides error codes: apply.pxd says more.
@@ -203,6 +212,7 @@ class ReconfigDriver:
 
     def _permit(self, entry: Entry, *, is_allowed: bool) -> Reconfig:
         """Judges in ZooKeeper's order, but that who may not is told before anything is looked at that costs more than reading."""
+        texts = decode_reconfig(entry.body)
         members = self._ensemble.members
         if not self._is_enabled:
             raise ReconfigError(ErrorCode.RECONFIG_DISABLED, "--no-reconfig")
@@ -210,9 +220,9 @@ class ReconfigDriver:
             raise ReconfigError(ErrorCode.UNIMPLEMENTED, "this node has no --peers, and so no address for others")
         if self.phase is not Phase.IDLE:
             raise ReconfigError(ErrorCode.RECONFIG_IN_PROGRESS, "another one is under way")
-        request = parse_reconfig(entry.body)
-        if request.version not in (-1, members.version):
-            raise ReconfigError(ErrorCode.BAD_VERSION, f"version {request.version:#x} is meant, and it is {members.version:#x}")
+        if texts.version not in (-1, members.version):
+            raise ReconfigError(ErrorCode.BAD_VERSION, f"version {texts.version:#x} is meant, and it is {members.version:#x}")
+        request = parse_reconfig(texts)
         if not is_allowed:
             raise ReconfigError(ErrorCode.NO_AUTH, "it may not write /zookeeper/config")
         return request
