@@ -1,4 +1,4 @@
-"""Goal: whole nodes keep what they promise (docs/internals/testing.md: C1 to C15) in worlds that break in every way we could think of.
+"""Goal: whole nodes keep what they promise (C1 to C15) in worlds that break in every way we could think of.
 
 Method: each seed draws a world and its faults, runs production nodes in it below the sockets, with clients that speak ZooKeeper's
 protocol, and holds every block and every answer against the model (fastzk/testing/world).  500 seeds run here, of 5,000 events

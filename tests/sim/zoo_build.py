@@ -44,8 +44,8 @@ del sys.argv[2:]
 setup(
     script_args=["-q", "build_ext", "--inplace"],
     ext_modules=cythonize(
-        [Extension(f.removesuffix(".pyx").replace("/", "."), [f], include_dirs=["fastzk/_core"], extra_compile_args=["-std=gnu11", "-O2"])
-         for f in files],
+        [Extension(f.removesuffix(".pyx").replace("/", "."), [f], include_dirs=["fastzk/_core"],
+                   extra_compile_args=["-std=gnu11", "-O2"]) for f in files],
         build_dir=sys.argv[1], include_path=["."], quiet=True,
         compiler_directives={"language_level": 3, "binding": True, "wraparound": False, "cdivision": True, "boundscheck": False,
                              "initializedcheck": False, "freethreading_compatible": False},

@@ -19,27 +19,28 @@ Rules:
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 
 from fastzk import limits
 from fastzk._core.apply import Machine
 from fastzk._core.arena import Arena
-from fastzk._core.blocks import block_checksum, count_entries, make_entry, seal
+from fastzk._core.blocks import block_checksum, count_entries, make_entry, seal, take_reconfigs
 from fastzk._core.tree import format_tree
-from fastzk.config import Address, ConfigError, NodeConfig, parse_address
+from fastzk.config import NodeConfig
+from fastzk.node.contacts import Contacts
 from fastzk.node.divergence import Diverged, DivergenceFile
 from fastzk.node.dynamic import client_address
 from fastzk.node.footing import Footing
+from fastzk.node.leading import Leading
 from fastzk.node.leases import Leases
 from fastzk.node.pending import Pending
 from fastzk.node.ports import World
 from fastzk.node.restart import StartAnew
-from fastzk.node.roster import NOWHERE, Roster
+from fastzk.node.roster import Roster
 from fastzk.node.snapshots import Fetching, Sharing, Snapshots
 from fastzk.node.upkeep import Upkeep
 from fastzk.node.workers import FOLLOWER, LEADER, LOOKING, OBSERVER, READ, STANDALONE, TOUCH, WRITES, NodeStatus
 from fastzk.raft.messages import Append, ProtocolError, Range
-from fastzk.raft.peer import Busy, ChangePending, EpochFull, NotLeader, Peer, Ready, Role
+from fastzk.raft.peer import Busy, EpochFull, NotLeader, Peer, Ready, Role
 from fastzk.state.comparison import Comparison
 from fastzk.state.formation import SoundState
 from fastzk.state.members import Members
@@ -78,7 +79,9 @@ class NodeCore:
         self._history_file = found.history_file
         # Checksum of the first block, once that is committed: nodes of another history are not listened to.
         self.history = found.history
-        self.writer = LogWriter(self.log, appender=world.make_appender(self.log))
+        # No longer than what a snapshot is due after, so that there is something to remove behind one.
+        segment_bytes = min(limits.SEGMENT_BYTES_MAX, world.pace.log_bytes)
+        self.writer = LogWriter(self.log, segment_bytes_max=segment_bytes, appender=world.make_appender(self.log))
         self.machine, base = self._load(arena, store, found.snapshot)
         self._roster = Roster(base, self.log)
         self._members_file = CheckedText(world.disk, directory, MEMBERS_NAME, config.node_id, world.uid)
@@ -96,7 +99,6 @@ class NodeCore:
             random=world.random,
         )
         self.footing = Footing(config.node_id, world.uid, base.membership.voters, found.soundness_file, found.soundness)
-        self._upkeep = Upkeep(config, self.machine, arena)
         self.snapshots = Snapshots(store, arena, self.machine, self.writer, world.pace, world.start_snapshot)
         self._sharing = Sharing(store, world.nodes.send)
         self._fetching = Fetching(store, world.nodes.send)
@@ -125,10 +127,12 @@ class NodeCore:
         self._standing = Standing(config.leaderless_ms_max, now_ms)
         self._has_said_alone = False
         self.next_tick_ms = now_ms + limits.TICK_MS
-        # Where nodes are that are no members as far as we know: (address, until when it is kept).
-        self._others: dict[int, tuple[Address, int]] = {}
         world.nodes.set_history(self.history)
-        self._set_addresses()
+        self._contacts = Contacts(config, self._roster, world.nodes)
+        upkeep = Upkeep(config, self.machine, arena)
+        self.leading = Leading(
+            config, self, self.peer, self.machine, self.leases, self._contacts, upkeep, lambda: self.footing.is_sound
+        )
 
     def _recover(self, directory: str, store: SnapshotStore) -> Recovered:
         """What the disk holds, repaired as far as that may be done."""
@@ -156,6 +160,11 @@ class NodeCore:
     @property
     def is_leader(self) -> bool:
         return self.peer.role is Role.LEADER
+
+    @property
+    def _is_reigning(self) -> bool:
+        """Whether this node leads, and the entry that opens its epoch is applied."""
+        return self.is_leader and self.leases.is_kept_in(self.peer.epoch)
 
     @property
     def status(self) -> NodeStatus | None:
@@ -196,9 +205,9 @@ class NodeCore:
         self._sharing.tick(self._now_ms, self.peer.behind())
         if self.snapshots.tend():
             self.peer.purged()
-        self._forget_others()
-        if self.is_leader and self.leases.is_kept_in(self.peer.epoch):
-            self._keep_up()
+        self._contacts.tick(self._now_ms)
+        if self._is_reigning:
+            self.leading.tick(self._now_ms, max(self._time_ms, self._wall_ms))
 
     def _present(self) -> Present:
         """What the others are told: that we are there, and what we are."""
@@ -226,44 +235,6 @@ class NodeCore:
         store.remove(*(index for index in store.list() if index > comparison.agreed_index))
         raise StartAnew(what)
 
-    def _keep_up(self) -> None:
-        """What a leader proposes by itself."""
-        if self.peer.membership_index == 0 or self._is_address_new():
-            self._propose_members(self._with_own_address(self._roster.in_force))
-        due = self.leases.due()
-        if due:
-            logger.info("%d session(s) expire, the first of them %#x", len(due), due[0][0])
-        for session_id, attach_zxid in due:
-            self._add(make_entry(OP_CLOSE_SESSION, b"", session_id=session_id, attach_zxid=attach_zxid), 1)
-        wall_ms = max(self._time_ms, self._wall_ms)
-        is_idle = not self._pending
-        for entry in self._upkeep.due(self.peer.epoch, self._now_ms, wall_ms, self.peer.last_index, is_idle=is_idle):
-            self._add(entry, 1)
-
-    def _is_address_new(self) -> bool:
-        """Whether this node, which decides alone, was given another address."""
-        own = self._config.peers.get(self._config.node_id)
-        known = self._roster.in_force.get(self._config.node_id)
-        return self.peer.is_single and own is not None and known is not None and known.address != own
-
-    def _with_own_address(self, members: Members) -> Members:
-        own = self._config.peers.get(self._config.node_id)
-        if own is None:
-            return members
-        return replace(
-            members,
-            members=tuple(replace(each, address=own) if each.node_id == self._config.node_id else each for each in members.members),
-        )
-
-    def _propose_members(self, members: Members) -> bool:
-        """Proposes a membership; False when that must wait."""
-        try:
-            block = self._seal([make_entry(OP_MEMBERS, members.encode())], 1, kind=BLOCK_MEMBERS)
-            self.peer.propose_membership(block, 1, members.membership)
-        except (NotLeader, Busy, EpochFull, ChangePending):
-            return False
-        return True
-
     def hear_node(self, sender: int, message: EnsembleMessage) -> None:
         """Another node said something.  Raises ProtocolError, and changes nothing, if no correct node says it."""
         match message:
@@ -282,10 +253,10 @@ class NodeCore:
             case Rejoin():
                 entry = self.footing.entry_for(sender, message.nonce) if self.is_leader else None
                 if entry is not None:
-                    self._add(entry, 1)
+                    self.add(entry, 1)
             case Offer():
                 if sender == self.peer.leader_id:
-                    self._fetching.offered(sender, message, self.machine.applied_index, self._now_ms)
+                    self._fetching.offered(sender, self.peer.epoch, message, self.machine.applied_index, self._now_ms)
             case Ask():
                 self._sharing.hear(sender, message)
             case Piece():
@@ -296,43 +267,11 @@ class NodeCore:
                     self._standing.hear_committed(message.committed_index)
 
     def _hear_present(self, sender: int, present: Present) -> None:
-        self._upkeep.hear_client_address(sender, present.client_address)
+        self.leading.upkeep.hear_client_address(sender, present.client_address)
         self.footing.hear(sender, present, self._world.random.getrandbits(64) | 1, self.peer)
         if present.state is SoundState.NEW and not self.footing.is_new:
             self._world.nodes.send(sender, self._present())
-        if sender in self._roster.in_force.addresses or not present.address:
-            return
-        try:
-            address = parse_address(present.address, f"node {sender}")
-        except ConfigError as error:
-            raise ProtocolError(str(error)) from error
-        is_known = sender in self._others
-        self._others[sender] = (address, self._now_ms + FORMER_MS)
-        if not is_known:
-            self._set_addresses()
-
-    def _set_addresses(self) -> None:
-        """Tells the links whom to talk to: the members, who was one, and while we are none ourselves those of --peers."""
-        members = self._roster.in_force.addresses
-        known = {node_id: address for node_id, (address, _) in self._others.items()}
-        given = {} if self._config.node_id in members else self._config.peers
-        every = {**given, **known, **members}
-        self._world.nodes.set_addresses({node_id: address for node_id, address in every.items() if address != NOWHERE})
-
-    def _forget_others(self) -> None:
-        gone = [node_id for node_id, (_, until_ms) in self._others.items() if self._now_ms > until_ms]
-        for node_id in gone:
-            del self._others[node_id]
-        if gone:
-            self._set_addresses()
-
-    def _members_changed(self, former: Members) -> None:
-        """The members in force are others than before."""
-        now = self._roster.in_force
-        for each in former.members:
-            if now.get(each.node_id) is None:
-                self._others[each.node_id] = (each.address, self._now_ms + FORMER_MS)
-        self._set_addresses()
+        self._contacts.hear(sender, present.address, self._now_ms)
 
     def node_lost(self, node_id: int) -> None:
         """Another node has closed its link."""
@@ -392,6 +331,9 @@ class NodeCore:
             self._pending.take_all()
         self._was_leader = self.is_leader
         self._do_ready()
+        if self._is_reigning:
+            self.leading.step(self._now_ms)
+            self._do_ready()  # the next block's place is known once the log thread has been given those before it
         self._tell_status()
         self._pass_on()
         self._do_ready()
@@ -425,22 +367,55 @@ class NodeCore:
 
     def _propose(self) -> bool:
         taken = self._pending.take_block()
+        entries, count, reconfigs = [], 0, []
+        for batch_count, batch in taken:
+            # A request for other members is logged with its answer, when there is one.
+            rest, rest_count, found = take_reconfigs(batch, batch_count)
+            reconfigs += found
+            if rest_count:
+                entries.append(rest)
+                count += rest_count
         try:
-            self._propose_block([entries for _, entries in taken], sum(count for count, _ in taken))
+            if count:
+                self._propose_block(entries, count)
         except Busy:
             self._pending.put_back(taken)
             return False
         except (NotLeader, EpochFull):
             self._pending.take_all()
             return False
+        if reconfigs:
+            self.leading.reconfig.take(reconfigs, self.peer.last_index)
         return True
 
     def _propose_block(self, entries: list[bytes], count: int) -> None:
-        block = self._seal(entries, count)
+        block = self.seal(entries, count)
         self.peer.propose(count, block)
         self._world.tells.proposed(len(block))
 
-    def _seal(self, entries: list[bytes], count: int, kind: int = 0) -> bytes:
+    # --- the desk of a leader (leading.py)
+
+    def add(self, entries: bytes, count: int) -> None:
+        """Takes a leader's own entries for one of the next blocks."""
+        self._pending.add(entries, count, is_own=True)
+
+    def drop(self, op: int) -> None:
+        """Takes a leader's own entries of an operation back, as far as they are in no block."""
+        self._pending.drop(op)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether all that was added is in the log."""
+        return not self._pending
+
+    def ask_again(self, node_id: int) -> bool:
+        """Has a node's workers send again what is unanswered; False when it could not be told."""
+        if node_id == self._config.node_id:
+            self._is_round_due = True
+            return True
+        return self._world.nodes.send(node_id, Resend())
+
+    def seal(self, entries: list[bytes], count: int, kind: int = 0) -> bytes:
         """The next block.  Raises NotLeader."""
         self._time_ms = max(self._time_ms, self._wall_ms)
         return seal(
@@ -471,21 +446,16 @@ class NodeCore:
                 self.is_left_over = True
                 break
         if not self.is_leader:
-            self.leases.end()
+            self.leading.end()
 
     def _change_log(self, ready: Ready) -> None:
         """Hands the log thread what it is to do, and follows the members that this brings."""
-        former = self._roster.in_force
         if ready.truncate_after is not None:
             logger.info("log is cut after entry %d: a newer leader has another history", ready.truncate_after)
             self.writer.truncate_after(ready.truncate_after)
-            self._roster.cut(ready.truncate_after)
         self._generation = ready.generation
         self.writer.append(ready.append)
-        for batch in ready.append:
-            self._roster.append(batch)
-        if self._roster.in_force is not former:
-            self._members_changed(former)
+        self._contacts.log_changed(ready.truncate_after, ready.append, self._now_ms)
 
     def _begin_epoch(self) -> None:
         logger.info("node %d leads epoch %#x", self._config.node_id, self.peer.epoch)
@@ -553,7 +523,7 @@ class NodeCore:
     def _say_alone(self, leader_id: int) -> None:
         """Tells people why a node does not serve, and when it can again."""
         self._has_said_alone = self._standing.is_alone
-        voters = self._config.voters
+        voters = self.peer.membership.voters
         if not self._standing.is_alone:
             logger.info("node %d has a leader: node %d", self._config.node_id, leader_id)
         elif self._standing.is_stuck:

@@ -208,12 +208,13 @@ class Fetching:
         self._store = store
         self._send = send
         self._download: Download | None = None
-        self._source = 0
+        # The leader that offered it, and its epoch, which this node is in: the snapshot holds nothing of a later one.
+        self._source = self._epoch = 0
         self._asked_ms = 0
         # A snapshot is on the disk that is to be begun with.
         self.has_arrived = False
 
-    def offered(self, leader_id: int, offer: Offer, applied_index: int, now_ms: int) -> None:
+    def offered(self, leader_id: int, epoch: int, offer: Offer, applied_index: int, now_ms: int) -> None:
         """The leader of the present epoch has a snapshot; we are behind its log."""
         if self.has_arrived or offer.index <= applied_index:
             return
@@ -228,7 +229,7 @@ class Fetching:
                 return
             done = self._download.offset
             logger.info("fetching the snapshot at entry %d from node %d: %d of %d bytes", offer.index, leader_id, done, offer.size)
-        self._source = leader_id
+        self._source, self._epoch = leader_id, epoch
         self._go_on(now_ms)
 
     def hear(self, sender: int, piece: Piece, now_ms: int) -> None:
@@ -262,7 +263,8 @@ class Fetching:
         assert download is not None, "there is nothing to go on with"
         if download.is_whole:
             try:
-                download.finish()
+                epoch = download.finish().end.last_zxid >> 32
+                assert epoch <= self._epoch, f"Z1: a snapshot of epoch {epoch} from the leader of {self._epoch}"
             except SnapshotDamaged as damage:
                 logger.warning("%s: it came damaged, and is fetched again from there", damage)
             else:

@@ -47,13 +47,14 @@ def connect(session_id: int, password: bytes, timeout_ms: int, last_zxid: int) -
 def greeting(frame: bytes) -> tuple[int, int, bytes]:
     """(timeout_ms, session_id, password) of a ConnectResponse; session 0 is a refusal."""
     version, timeout_ms, session_id = _GREETING.unpack_from(frame)
-    assert version == 0 and len(frame) == 37, f"a ConnectResponse of {len(frame)} bytes, version {version}"
+    assert (version, len(frame)) == (0, 37), f"a ConnectResponse of {len(frame)} bytes, version {version}"
     return timeout_ms, session_id, frame[20:36]
 
 
 def reply(frame: bytes) -> Reply:
     """Any frame behind the ConnectResponse."""
-    return Reply(*_REPLY.unpack_from(frame), frame[16:])
+    xid, zxid, err = _REPLY.unpack_from(frame)
+    return Reply(xid, zxid, err, frame[16:])
 
 
 def create(path: bytes, data: bytes, flags: int) -> bytes:

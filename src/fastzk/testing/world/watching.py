@@ -1,8 +1,8 @@
 """C9: the watches of one client, and the events it must hear.
 
-Each change of the canonical history that one of its watches waits for is told once, in the order of zxids, before any answer at or
-above its zxid; nothing else is told.  A watch waits for changes above the zxid it was armed at.  After a reconnect the client names its
-watches; what it missed is replayed before the answer, the rest is armed as of the answer's zxid."""
+Each change of the canonical history that one of its watches waits for is told once, in the order of zxids, before any answer at
+or above its zxid; nothing else is told.  A watch waits for changes above the zxid it was armed at.  After a reconnect the client
+names its watches; what it missed is replayed before the answer, the rest is armed as of the answer's zxid."""
 
 from fastzk.testing.checkers import ensure
 from fastzk.testing.world.judge import Judge

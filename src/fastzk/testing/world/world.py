@@ -6,7 +6,7 @@ Production code: the consensus, the core of the engine, the state machine, the l
 Simulated: the network between nodes, the disks and the log thread, the clocks, the clients' connections, and the clients, who
 speak ZooKeeper's protocol.  A run first draws what kind of world it is (draw.py), then has two phases.  Safety: clients ask
 while the nemesis does what was drawn (faults.py), until as many events have happened as were asked for.  Liveness: everything is
-healed; within a bounded time there must be one leader, equal trees, no request left unanswered, and a fresh write through each node.
+healed; within a bounded time there must be one leader, equal trees, no request left unanswered, and a fresh write by each node.
 
 Rule: the number and the code fix the run, byte for byte.  Each concern draws from a generator of its own, so that a change in one
 does not move the others' chances.
@@ -22,7 +22,6 @@ from fastzk._core.apply import Machine
 from fastzk._core.reads import answer
 from fastzk.config import Address
 from fastzk.raft.messages import Range
-from fastzk.raft.peer import Role
 from fastzk.testing.checkers import ensure
 from fastzk.testing.events import EventHeap, Trace
 from fastzk.testing.network import SimNetwork
@@ -72,7 +71,9 @@ class Simulation:
         self.counts: dict[str, int] = {}
         self.judge = Judge()
         self.network: SimNetwork = SimNetwork(self.heap, Random(f"{seed}/network"), self.draw.network, self._deliver)
-        node_ids = range(1, self.draw.voters + 1)
+        node_ids = range(1, self.draw.voters + (self.draw.observers if self.draw.voters > 1 else 0) + 1)
+        # Voters that have lost something and have not made it good yet.
+        self.lossy: set[int] = set()
         peers = {node_id: Address("127.0.0.1", 2880 + node_id) for node_id in node_ids}
         self.hosts = {node_id: Host(self, node_id, peers if len(peers) > 1 else {}) for node_id in node_ids}
         self.sessions: dict[int, Client] = {}
@@ -171,6 +172,7 @@ class Simulation:
         end = leader.core.peer.last_index
         return all(
             host.core is not None
+            and host.core.footing.is_sound
             and host.core.peer.leader_id == leader.node_id
             and host.core.peer.last_index == host.core.peer.synced_index == host.core.machine.applied_index == end
             for host in self.hosts.values()
@@ -187,7 +189,7 @@ class Simulation:
         """At the end each node answers for every path what the model has (C3, C14)."""
         zxid = self.judge.last_zxid
         for host in self.hosts.values():
-            assert host.core is not None and host.workers
+            assert host.core is not None
             self.judge.on_start(host.node_id, host.core.machine)
             arena = next(iter(host.workers.values())).arena
             for path in sorted(self.judge.model.znodes):
@@ -207,11 +209,10 @@ class Simulation:
 
     def leader(self) -> Host | None:
         """The node that leads the highest epoch, if one does."""
-        best: Host | None = None
+        best, best_epoch = None, -1
         for host in self.hosts.values():
-            if host.core is not None and host.core.peer.role is Role.LEADER:
-                if best is None or best.core is None or host.core.peer.epoch > best.core.peer.epoch:
-                    best = host
+            if host.core is not None and host.core.is_leader and host.core.peer.epoch > best_epoch:
+                best, best_epoch = host, host.core.peer.epoch
         return best
 
     def any_host(self) -> Host:
@@ -258,6 +259,13 @@ class Simulation:
                 self.heap.after(self.fault_chance.randrange(50, 2_000), other.link_closed, host.node_id)
         self.heap.after(100 if self.nemesis.is_over else self.nemesis.outage_us(), host.start)
 
+    def refuses(self, host: Host, why: Exception) -> None:
+        """A node does not start with what its disk holds: its operator gives it a new directory, if that is within the promise."""
+        self.count(f"refuses: {type(why).__name__}")
+        ensure(host.node_id in self.lossy, "C15", f"node {host.node_id} refuses to start, and nothing was lost: {why}")
+        host.wipe()
+        self.heap.after(1_000, host.start)
+
     def starts(self, host: Host) -> None:
         """A node is up again with what its disk had."""
         assert host.core is not None
@@ -285,13 +293,15 @@ class Simulation:
 
     def _check_durable(self, host: Host, batch: Range) -> None:
         """What is committed is on the disks of a quorum (Z2)."""
+        voters = self.draw.voters
         holders = [
             other.node_id
             for other in self.hosts.values()
-            if other.last_log is not None and other.last_log.epoch_at(batch.last_index) == batch.epoch
+            if other.node_id <= voters and other.last_log is not None and other.last_log.epoch_at(batch.last_index) == batch.epoch
         ]
         what = f"node {host.node_id} applies {batch.last_index} of {batch.epoch}, which only the disks of {holders} hold"
-        ensure(2 * len(holders) > len(self.hosts), "Z2", what)
+        # Who has lost its disk since it acknowledged counts for nothing until it holds all of it again.
+        ensure(2 * len({*holders, *self.lossy}) > voters, "Z2", what)
 
     def _check_expiries(self) -> None:
         """E2: a session expires only when nothing was heard of its client for its timeout, if nothing disturbed its node's word.
@@ -315,8 +325,12 @@ class Simulation:
         assert host.core is not None
         peer = host.core.peer
         known = self._epochs.get(host.node_id, 0)
-        ensure(peer.epoch >= known, "Z1", f"node {host.node_id} falls from epoch {known} to {peer.epoch}")
+        is_kept = peer.epoch >= known or host.node_id in self.lossy
+        ensure(is_kept, "Z1", f"node {host.node_id} falls from epoch {known} to {peer.epoch}")
         self._epochs[host.node_id] = peer.epoch
+        if host.node_id in self.lossy and host.core.footing.is_sound:
+            self.lossy.discard(host.node_id)
+            self.count("made good")
         is_order = peer.applied_index <= peer.committed_index <= peer.last_index
         ensure(is_order, "Z4", f"node {host.node_id}: {peer.applied_index}, {peer.committed_index}, {peer.last_index}")
 
