@@ -34,6 +34,7 @@ from fastzk.node.stats import STATS_BYTES
 from fastzk.node.tls_context import CertificateFiles
 from fastzk.node.tls_gate import GateConfig, run_gate
 from fastzk.node.worker import WorkerConfig, run_worker
+from fastzk.state.members import Members
 from fastzk.storage.identity import DataDirectory, IdentityError
 from fastzk.storage.log import LogDamaged, LogFailed
 from fastzk.storage.recovery import RecoveryRefused
@@ -76,11 +77,12 @@ class Supervisor:
         self._directory = DataDirectory.claim(str(config.data_dir), config.node_id, config.voters, members)
         for note in self._directory.notes:
             logger.warning("%s", note)
-        if self._directory.members != members:
+        others = [node_id for node_id in Members.decode(self._directory.members).membership.ids if node_id != config.node_id]
+        if others and not config.peers:
             self._directory.close()
             raise IdentityError(
-                f"{config.data_dir}: holds what other members agreed on than --peers names for {_told(config)}; "
-                "give the --peers that it was made with, or another --data-dir"
+                f"{config.data_dir}: holds the data of a member of an ensemble (with nodes {', '.join(map(str, others))}), "
+                "and without --peers nobody would reach it; give --peers, or another --data-dir"
             )
         self._listeners: dict[str, socket.socket] = {}
         self._natives: list[socket.socket] = []  # one for each place of a worker
@@ -412,10 +414,6 @@ class Supervisor:
         tls = f", inside TLS on {config.tls.address}" if config.tls else ""
         where = f"ZooKeeper's protocol on {config.zk}{tls} and ZeroMQ on {config.native}"
         print(f"fastzk-node {config.node_id}: serving {where} ({line})", flush=True)
-
-
-def _told(config: NodeConfig) -> str:
-    return f"nodes {','.join(map(str, config.voters))}" if config.peers else f"node {config.node_id} alone"
 
 
 def _describe(status: int) -> str:
