@@ -124,9 +124,18 @@ def test_an_observer_serves_is_promoted_and_goes_back(disk: Path) -> None:
         admin.reconfig(ensemble.spec(watcher), None, None)
         ensemble.wait_all_serving()
         ensemble.leader().kill9()
-        with super_client(*ensemble.nodes) as again:
-            again.reconfig(ensemble.spec(watcher, "observer"), None, None, from_config=2) if False else None
-            assert version_of(again.get(CONFIG_PATH)[0]) == 2, "two voters of three are enough"
+        with super_client(watcher) as again:
+            again.create("/by-two-of-three", b"1")
+            assert version_of(again.get(CONFIG_PATH)[0]) == 2
+            others = [node for node in ensemble.nodes if node.is_running]
+            with pytest.raises(NewConfigNoQuorumError):
+                again.reconfig(ensemble.spec(others[0], "observer"), None, None)
+            dead = next(node for node in ensemble.nodes if not node.is_running)
+            again.reconfig(None, str(dead.number), None)
+            ensemble.leave(dead)
+            data, _ = again.reconfig(ensemble.spec(watcher, "observer"), None, None)
+            assert ensemble.spec(watcher, "observer") in data.decode()
+            wait_for(lambda: watcher.mode() == "observer", SERVE_S_MAX, "it to be an observer again")
 
 
 def test_the_leader_is_removed_and_another_takes_over(disk: Path) -> None:
@@ -147,6 +156,7 @@ def test_the_leader_is_removed_and_another_takes_over(disk: Path) -> None:
 def test_what_is_refused(disk: Path) -> None:
     with GrowingEnsemble(3, disk) as ensemble, super_client(*ensemble.nodes) as admin:
         joining = ensemble.spec(ensemble.nodes[0]).replace("server.1", "server.9")
+        ensemble.wait_members([ensemble.spec(node) for node in ensemble.nodes], ensemble.nodes)
         config, _ = admin.get(CONFIG_PATH)
         with kazoo_client(ensemble.nodes[0].zk_host, SESSION_S) as nobody, pytest.raises(NoAuthError):
             nobody.reconfig("server.9=127.0.0.1:9:9:observer;9", None, None)
@@ -172,6 +182,7 @@ def test_what_is_refused(disk: Path) -> None:
 def test_all_clients_that_watch_the_configuration_hear_of_it(disk: Path) -> None:
     with contextlib.ExitStack() as stack:
         ensemble = stack.enter_context(GrowingEnsemble(3, disk))
+        ensemble.wait_members([ensemble.spec(node) for node in ensemble.nodes], ensemble.nodes)
         heard: list[str] = []
         for node in ensemble.nodes:
             client = stack.enter_context(kazoo_client(node.zk_host, SESSION_S))

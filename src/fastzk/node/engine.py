@@ -159,9 +159,9 @@ class Engine:
             self._core.workers_skipped()
         for number, is_here in self._workers.take_changes():
             if is_here:
-                self._core.worker_came(number)
+                self._core.telling.came(number)
             else:
-                self._core.worker_gone(number)
+                self._core.telling.gone(number)
 
     def _hand_over(self, now_ms: int) -> None:
         """Lets another node lead before this one ends, so that nobody has to wait for an election; then says so."""
@@ -173,7 +173,7 @@ class Engine:
 
     def _say_serving(self) -> None:
         """Tells the supervisor, once, that clients are served."""
-        status = self._core.status
+        status = self._core.telling.status
         if self._has_said_serving or status is None or not status.is_serving:
             return
         if len(self._workers.numbers) < self._config.workers:

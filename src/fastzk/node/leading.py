@@ -101,7 +101,8 @@ class Leading:
         """Whether this node, which decides alone, was given another address than the log knows."""
         known = self._contacts.members.get(self._config.node_id)
         own = self._contacts.own
-        return self._peer.is_single and own is not None and known is not None and known.address != own
+        is_alone = self._peer.membership.voters == (self.node_id,)
+        return is_alone and own is not None and known is not None and known.address != own
 
     def _propose_own_members(self) -> None:
         own, members = self._contacts.own, self._contacts.members

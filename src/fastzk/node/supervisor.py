@@ -77,12 +77,12 @@ class Supervisor:
         self._directory = DataDirectory.claim(str(config.data_dir), config.node_id, config.voters, members)
         for note in self._directory.notes:
             logger.warning("%s", note)
-        others = [node_id for node_id in Members.decode(self._directory.members).membership.ids if node_id != config.node_id]
+        others = [each for each in Members.decode(self._directory.members).addresses if each != config.node_id]
         if others and not config.peers:
             self._directory.close()
             raise IdentityError(
-                f"{config.data_dir}: holds the data of a member of an ensemble (with nodes {', '.join(map(str, others))}), "
-                "and without --peers nobody would reach it; give --peers, or another --data-dir"
+                f"{config.data_dir}: belongs to an ensemble with nodes {', '.join(map(str, others))}, and was started alone; "
+                "give it --peers with its own address (the others are known), or another --data-dir"
             )
         self._listeners: dict[str, socket.socket] = {}
         self._natives: list[socket.socket] = []  # one for each place of a worker

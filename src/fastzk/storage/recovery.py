@@ -84,6 +84,7 @@ class _Recovery:
         self, disk: Disk, directory: str, node_id: int, uid: int, has_others: bool, snapshots: SnapshotStore | None
     ) -> None:
         self.disk = disk
+        self.directory = directory
         self.node_id = node_id
         self.uid = uid
         self.has_others = has_others
@@ -284,6 +285,10 @@ class _Recovery:
     # --- doing
 
     def repair(self, nonce: int) -> Recovered:
+        # Names that a process gave before it was killed: what rests on them from here on must find them after a crash, too.
+        self.disk.sync_dir(self.directory)
+        if self.snapshots is not None:
+            self.disk.sync_dir(self.snapshots.directory)
         soundness = self._confess(nonce)
         for path in self.aside:
             self._set_aside(path)

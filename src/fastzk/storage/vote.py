@@ -102,6 +102,12 @@ class VoteFile:
             raise VoteDamaged(self.path, f"the slots do not belong together: {older}, {newer}", known)
         if self._uid and newer[4] not in (0, self._uid):
             raise VoteDamaged(self.path, f"is of another data directory (uid {newer[4]:016x})")
+        # A process that was killed may have written it and not synced it; what is acted on from here on must not be lost.
+        file = self._disk.open(self.path)
+        try:
+            file.sync()
+        finally:
+            file.close()
         self._sequence, self._epoch, vote, self.committed_index, _ = newer
         return self._epoch, vote
 

@@ -225,6 +225,10 @@ class SimulatedDisk:
         self._stop_at = self._fail_at = 0
         self.is_stopped = False
 
+    def paths(self) -> tuple[str, ...]:
+        """Of all files, sorted."""
+        return tuple(sorted(self._files))
+
     def content(self, path: str) -> bytes:
         return bytes(self._files[path].now)
 

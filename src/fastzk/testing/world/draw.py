@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from random import Random
 
+from fastzk.node.snapshots import SnapshotPace
 from fastzk.raft.settings import Limits
 from fastzk.testing.disk import CRASH_MODES, CrashMode
 from fastzk.testing.network import NetworkFaults
@@ -29,6 +30,8 @@ FAULTS: tuple[tuple[str, object], ...] = (
     ("drift", 0.0),
     ("wall_step", 0.0),
     ("wipe", 0.0),
+    ("leave", 0.0),
+    ("observers", 0),
     ("bit_flip", 0.0),
     ("ambush", 0.0),
     ("client_break", 0.0),
@@ -55,6 +58,8 @@ class Draw:
     segment_bytes_max: int = 64 << 20
     peer_limits: Limits = field(default_factory=Limits)
     election_ticks: int = 16
+    pace: SnapshotPace = field(default_factory=SnapshotPace)
+    observers: int = 0
     turn_lags_us: tuple[int, ...] = (0, 0, 30, 200)
     worker_lags_us: tuple[int, ...] = (0, 0, 50)
     tick_time_ms: int = 2000
@@ -82,8 +87,9 @@ class Draw:
     client_cut: float = 0.0
     drift: float = 0.0  # of clocks, as a part of their rate
     wall_step: float = 0.0
-    wipe: float = 0.0
-    bit_flip: float = 0.0
+    wipe: float = 0.0  # of a voter's whole disk; never more than a minority is without what it had
+    bit_flip: float = 0.0  # of a byte in a stored file, within the same bound
+    leave: float = 0.0  # a node ends in order, a leader hands over before
     ambush: float = 0.0  # that something befalls a new leader
     # The longest time that a node is down or still, or a link is cut.
     outage_us: int = 500_000
@@ -131,6 +137,8 @@ def draw_world(random: Random) -> Draw:
             counter_max=random.choice((60, 300, (1 << 32) - (1 << 16))),
         ),
         election_ticks=random.choice((5, 10, 16)),
+        pace=SnapshotPace(entries=random.choice((20, 60, 300, 1_000_000)), kept=random.choice((1, 2, 3))),
+        observers=random.choice((0, 0, 0, 1)),
         turn_lags_us=random.choice(((0,), (0, 0, 30, 200), (0, 1_000, 5_000))),
         worker_lags_us=random.choice(((0, 0, 50), (0, 300, 3_000), (0, 0, 20_000))),
         tick_time_ms=random.choice((1000, 2000)),
@@ -162,6 +170,9 @@ def draw_world(random: Random) -> Draw:
         drawn.hole = maybe(0.2, 3.0)
         drawn.reset = maybe(0.2, 2.0)
         drawn.ambush = maybe(0.1, 0.9, 0.3)
+        drawn.wipe = maybe(0.05, 0.3, 0.3)
+        drawn.bit_flip = maybe(0.05, 0.5, 0.3)
+        drawn.leave = maybe(0.05, 0.5, 0.3)
         if random.random() < 0.3:
             _feud(drawn, random)
     return drawn

@@ -37,6 +37,9 @@ class Nemesis:
             ("reset", draw.reset, self._reset),
             ("worker death", draw.worker_death, self._kill_worker),
             ("client cut", draw.client_cut, self._cut_clients),
+            ("wipe", draw.wipe, self._wipe),
+            ("bit flip", draw.bit_flip, self._flip),
+            ("leave", draw.leave, self._leave),
             ("wall step", draw.wall_step, self._step_wall),
             ("drift", draw.drift, self._drift),
         ]
@@ -127,6 +130,49 @@ class Nemesis:
             self._pause(host)
         else:
             self._cut_around([host.node_id] if kind == "alone" else sorted({host.node_id, self._any().node_id}))
+
+    def _may_lose(self, host: Host) -> bool:
+        """Whether a voter may lose something: never more than a minority is without what it had (the atlas)."""
+        world = self._world
+        voters = world.draw.voters
+        lossy = {*world.lossy, host.node_id}
+        return host.node_id <= voters and 2 * len(lossy) < voters and world.leader() is not None
+
+    def _wipe(self) -> None:
+        host = self._any()
+        if not self._may_lose(host):
+            return
+        self._world.lossy.add(host.node_id)
+        host.crash("and loses its disk")
+        self._say("wipe", f"{host.node_id}: its disk is lost")
+        host.wipe()
+
+    def _flip(self) -> None:
+        host = self._any()
+        if not self._may_lose(host):
+            return
+        host.crash("and its disk rots")
+        paths = [path for path in host.disk.paths() if host.disk.content(path)]
+        if not paths:
+            return
+        self._world.lossy.add(host.node_id)
+        path = paths[self._random.randrange(len(paths))]
+        offset = self._random.randrange(len(host.disk.content(path)))
+        self._say("bit flip", f"{host.node_id}: byte {offset} of {path} changes")
+        host.disk.flip(path, offset, 1 << self._random.randrange(8))
+
+    def _leave(self) -> None:
+        """A rolling restart's step."""
+        host = self._any()
+        core = host.core
+        if core is None or host.is_still():
+            return
+        hands_over = core.is_leader and core.hand_over()
+        self._say("leave", f"{host.node_id} is to end{', and hands over' if hands_over else ''}")
+        if hands_over:
+            self._world.count("hand-over")
+            host.plan_turn()
+        self._world.heap.after(300_000 if hands_over else 0, host.leave)
 
     # --- links
 

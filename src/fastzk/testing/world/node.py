@@ -7,7 +7,7 @@ Rule: a node knows the time and the world through its ports only; everything it 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -15,13 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 from fastzk._core.arena import Arena
 from fastzk.config import Address, NodeConfig
-from fastzk.node.core import NodeCore, ProtocolError
+from fastzk.node.core import Diverged, NodeCore, ProtocolError
 from fastzk.node.ports import World as Ports
+from fastzk.node.restart import StartAnew
+from fastzk.node.roster import first_members
 from fastzk.node.workers import NodeStatus
 from fastzk.raft.messages import Range
+from fastzk.storage.identity import IdentityError, identify
 from fastzk.storage.log import LogFailed, SegmentLog
-from fastzk.storage.vote import VoteFile
+from fastzk.storage.recovery import RecoveryRefused
+from fastzk.storage.snapshots import SnapshotJob
 from fastzk.testing.appender import SimulatedAppender
+from fastzk.testing.checkers import Violation
 from fastzk.testing.disk import SimulatedDisk, Stopped
 from fastzk.testing.world.worker import SimWorker
 from fastzk.wire.ensemble import APPEND, APPEND_REPLY, VOTE, VOTE_REPLY, EnsembleMessage, WireError, decode, encode
@@ -57,6 +62,51 @@ class _Appender(SimulatedAppender):
         self.on_cut()
 
 
+class _SnapshotRun:
+    """A snapshot being written, step by step in simulated time."""
+
+    def __init__(self, host: Host, job: SnapshotJob) -> None:
+        self._host = host
+        self._job = job
+        self._life = host.life
+        self.error: Exception | None = None
+        self.is_done = False
+        self._plan()
+
+    def _plan(self) -> None:
+        self._host.world.heap.after(self._host.world.disk_time_us(), self._step)
+
+    def _step(self) -> None:
+        host = self._host
+        if self.is_done or host.life != self._life or host.core is None:
+            return
+        before = host.disk.operations
+        try:
+            if self._job.step():
+                self._plan()
+                return
+        except Stopped:
+            host.power_gone("at an operation of its snapshot")
+            return
+        except (OSError, RuntimeError) as error:
+            self.error = error
+        finally:
+            host.world.events += host.disk.operations - before
+        self.is_done = True
+        host.world.count("snapshot given up" if self.error else "snapshot written")
+        host.plan_turn()
+
+    def release(self) -> None:
+        self._job.release()
+
+    def stop(self) -> None:
+        self._job.abort()
+        self.is_done = True
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        return self.is_done
+
+
 class _Inbound:
     """What a node knows of another's link to it."""
 
@@ -85,10 +135,11 @@ class Host:
             Path(DATA),
             draw.workers,
             tick_time_ms=draw.tick_time_ms,
+            observers=frozenset(node_id for node_id in peers if node_id > draw.voters),
         )
         self.disk = SimulatedDisk()
-        self.uid = world.schedule_chance.getrandbits(60) | 1
-        VoteFile(self.disk, DATA).load(is_new=True)
+        self.disk.make_dir(DATA)
+        self.uid = 0
         self.core: WatchedCore | None = None
         self.region = bytearray()
         self.workers: dict[int, SimWorker] = {}
@@ -109,8 +160,9 @@ class Host:
         self._worker_number = 0  # begins anew with each life, as in the supervisor
         self._history = 0
         self._incarnation = 0
-        self._sequences = dict.fromkeys(self.config.peers, 0)
-        self._inbound = {peer: _Inbound() for peer in self.config.peers}
+        self._targets: list[int] = []
+        self._sequences: dict[int, int] = {}
+        self._inbound: dict[int, _Inbound] = {}
         self._messages: deque[tuple[int, list[bytes]]] = deque()
         self._said: deque[tuple[SimWorker, int, int, int, bytes]] = deque()
         self._lost: dict[int, None] = {}
@@ -164,27 +216,18 @@ class Host:
         self._incarnation = random.getrandbits(60) | 1
         self.region = bytearray(ARENA_BYTES)
         arena = Arena.create(self.region)
-        draw = world.draw
-        ports = Ports(
-            self.disk,
-            self,
-            self,
-            self,
-            random,
-            uid=self.uid,
-            make_appender=self._make_appender,
-            peer_limits=draw.peer_limits,
-            election_ticks=draw.election_ticks,
-        )
         before = self.disk.operations
         try:
-            core = WatchedCore(self.config, arena, ports, self.now_ms())
+            core = self._build(arena, random)
         except Stopped:
-            world.count("power gone at the disk")
-            self._crashed("at an operation of its disk, while it started")
+            self.power_gone("at an operation of its disk, while it started")
             return
         except OSError as error:
             self.fail(error)
+            return
+        except (IdentityError, RecoveryRefused) as refused:
+            world.trace.line(f"{self.node_id} refuses to start: {refused}")
+            world.refuses(self, refused)
             return
         finally:
             world.events += self.disk.operations - before
@@ -194,8 +237,9 @@ class Host:
         self.core = core
         self.last_log = core.log
         self._history = core.history
+        state = core.footing.soundness.state.value
         world.trace.line(
-            f"{self.node_id} starts: last {core.log.last_index} of epoch {core.log.last_epoch}, vote {core.peer.epoch}"
+            f"{self.node_id} starts: {state}, last {core.log.last_index} of epoch {core.log.last_epoch}, vote {core.peer.epoch}"
         )
         world.starts(self)
         for _ in range(world.draw.workers):
@@ -203,35 +247,88 @@ class Host:
         self._plan_timer()
         self.plan_turn()
 
+    def _build(self, arena: Arena, random: Random) -> WatchedCore:
+        world, draw = self.world, self.world.draw
+        members = first_members(self.config).encode()
+        identity = identify(self.disk, DATA, self.node_id, self.config.voters, members, random.getrandbits(60) | 1)
+        self.uid = identity.uid
+        ports = Ports(
+            self.disk,
+            self,
+            self,
+            self,
+            random,
+            uid=identity.uid,
+            members=identity.members,
+            make_appender=self._make_appender,
+            start_snapshot=self._start_snapshot,
+            pace=draw.pace,
+            peer_limits=draw.peer_limits,
+            election_ticks=draw.election_ticks,
+        )
+        return WatchedCore(self.config, arena, ports, self.now_ms())
+
+    def _start_snapshot(self, job: SnapshotJob) -> _SnapshotRun:
+        return _SnapshotRun(self, job)
+
     def crash(self, why: str = "") -> None:
         """The power goes: the disk keeps what a crash keeps."""
         if self.core is not None:
-            self._crashed(why)
+            self._down(why, has_power=False)
 
-    def _crashed(self, why: str) -> None:
+    def power_gone(self, where: str) -> None:
+        """The power has gone at an operation of the disk."""
+        self.world.count("power gone at the disk")
+        self._down(where, has_power=False)
+
+    def fail(self, error: Exception) -> None:
+        """The process ends by itself, with a reason; its disk stays as it is."""
+        self.world.trace.line(f"{self.node_id} ends: {type(error).__name__}: {error}")
+        self.world.count(f"ends: {type(error).__name__}")
+        self._down("by itself", has_power=True)
+
+    def leave(self) -> None:
+        """The process is told to end, and does so in order; it is started again soon."""
+        core = self.core
+        if core is None:
+            return
+        try:
+            core.close()
+        except Stopped:
+            self.power_gone("while it ended")
+            return
+        except (LogFailed, OSError) as error:
+            self.fail(error)
+            return
+        self.world.count("orderly end")
+        self._down("in order", has_power=True)
+
+    def _down(self, why: str, *, has_power: bool) -> None:
         world = self.world
         self.core = None
         for worker in self.workers.values():
             worker.end()
         self.workers.clear()
-        mode = world.disk_chance.choice(world.draw.crash_modes)
-        self.disk.crash(world.disk_chance, mode)
-        world.trace.line(f"{self.node_id} crashes {why}, its disk keeps {mode}")
-        world.count("crash")
+        kept = "everything"
+        if not has_power:
+            kept = world.disk_chance.choice(world.draw.crash_modes)
+            self.disk.crash(world.disk_chance, kept)
+            world.count("crash")
+        world.trace.line(f"{self.node_id} goes down {why}, its disk keeps {kept}")
         world.node_down(self)
 
-    def fail(self, error: Exception) -> None:
-        """The process ends by itself, with a reason; its disk stays as it is."""
-        world = self.world
-        world.trace.line(f"{self.node_id} ends: {type(error).__name__}: {error}")
-        world.count(f"ends: {type(error).__name__}")
-        self._crashed("by itself")
+    def wipe(self) -> None:
+        """Its directory is lost; whoever looks after it begins another."""
+        assert self.core is None
+        self.disk = SimulatedDisk()
+        self.disk.make_dir(DATA)
+        self.last_log = None
 
     def _start_worker(self) -> None:
         self._worker_number += 1
         self.numbers.append(self._worker_number)
         assert self.core is not None
-        self.core.worker_came(self._worker_number)
+        self.core.telling.came(self._worker_number)
 
     def _make_appender(self, log: SegmentLog) -> SimulatedAppender:
         segment, size = log.last_segment()
@@ -284,12 +381,17 @@ class Host:
             self._hear(core)
             core.finish()
         except Stopped:
-            world.count("power gone at the disk")
-            self._crashed("at an operation of its disk")
+            self.power_gone("at an operation of its disk")
+            return
+        except StartAnew as wish:
+            world.count("starts anew: tree" if "tree" in str(wish) else "snapshot fetched")
+            self.fail(wish)
             return
         except (LogFailed, OSError) as error:
             self.fail(error)
             return
+        except Diverged as error:
+            raise Violation(f"C14: node {self.node_id} says that its tree is not the others': {error}") from error
         finally:
             world.events += disk.operations - before
         world.after_turn(self)
@@ -341,8 +443,7 @@ class Host:
         try:
             self._appender.step()
         except Stopped:
-            self.world.count("power gone at the disk")
-            self._crashed("at an operation of its log thread")
+            self.power_gone("at an operation of its log thread")
             return
         finally:
             self.world.events += self.disk.operations - before
@@ -356,21 +457,23 @@ class Host:
 
     def send_all(self, message: EnsembleMessage) -> None:
         parts = encode(message)
-        for node_id in self._sequences:
-            if node_id != self.node_id:
-                self._send(node_id, parts)
+        for node_id in self._targets:
+            self._send(node_id, parts)
 
     def _send(self, node_id: int, parts: list[bytes]) -> bool:
-        if not self.world.hosts[node_id].is_up:
+        if node_id not in self._targets or not self.world.hosts[node_id].is_up:
             return False
-        self._sequences[node_id] += 1
-        envelope = (self.uid, self._history, self._incarnation, self._sequences[node_id], parts)
+        sequence = self._sequences[node_id] = self._sequences.get(node_id, 0) + 1
+        envelope = (self.uid, self._history, self._incarnation, sequence, parts)
         self.world.network.send(self.node_id, node_id, envelope)
         return True
 
     def heard(self) -> list[int]:
         now_us = self.world.heap.now_us
         return [peer for peer, inbound in self._inbound.items() if inbound.uid and now_us - inbound.heard_us < HEARD_US]
+
+    def set_addresses(self, addresses: Mapping[int, Address]) -> None:
+        self._targets = [node_id for node_id in addresses if node_id != self.node_id and node_id in self.world.hosts]
 
     def set_history(self, history: int) -> None:
         self._history = history
@@ -389,7 +492,7 @@ class Host:
 
     def _accepts(self, sender: int, envelope: Envelope) -> bool:
         uid, history, incarnation, sequence, _ = envelope
-        inbound, now_us = self._inbound[sender], self.world.heap.now_us
+        inbound, now_us = self._inbound.setdefault(sender, _Inbound()), self.world.heap.now_us
         if self._history and history and history != self._history:
             self.world.count("other history")
             return False
@@ -447,7 +550,7 @@ class Host:
             return
         number = self.numbers.pop(0)
         self.workers.pop(number).end()
-        self.core.worker_gone(number)
+        self.core.telling.gone(number)
         self._start_worker()
 
     # --- the core's ports: who counts

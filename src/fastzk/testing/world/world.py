@@ -71,7 +71,9 @@ class Simulation:
         self.counts: dict[str, int] = {}
         self.judge = Judge()
         self.network: SimNetwork = SimNetwork(self.heap, Random(f"{seed}/network"), self.draw.network, self._deliver)
-        node_ids = range(1, self.draw.voters + 1)
+        node_ids = range(1, self.draw.voters + (self.draw.observers if self.draw.voters > 1 else 0) + 1)
+        # Voters that have lost something and have not made it good yet.
+        self.lossy: set[int] = set()
         peers = {node_id: Address("127.0.0.1", 2880 + node_id) for node_id in node_ids}
         self.hosts = {node_id: Host(self, node_id, peers if len(peers) > 1 else {}) for node_id in node_ids}
         self.sessions: dict[int, Client] = {}
@@ -170,6 +172,7 @@ class Simulation:
         end = leader.core.peer.last_index
         return all(
             host.core is not None
+            and host.core.footing.is_sound
             and host.core.peer.leader_id == leader.node_id
             and host.core.peer.last_index == host.core.peer.synced_index == host.core.machine.applied_index == end
             for host in self.hosts.values()
@@ -256,6 +259,13 @@ class Simulation:
                 self.heap.after(self.fault_chance.randrange(50, 2_000), other.link_closed, host.node_id)
         self.heap.after(100 if self.nemesis.is_over else self.nemesis.outage_us(), host.start)
 
+    def refuses(self, host: Host, why: Exception) -> None:
+        """A node does not start with what its disk holds: its operator gives it a new directory, if that is within the promise."""
+        self.count(f"refuses: {type(why).__name__}")
+        ensure(host.node_id in self.lossy, "C15", f"node {host.node_id} refuses to start, and nothing was lost: {why}")
+        host.wipe()
+        self.heap.after(1_000, host.start)
+
     def starts(self, host: Host) -> None:
         """A node is up again with what its disk had."""
         assert host.core is not None
@@ -283,13 +293,15 @@ class Simulation:
 
     def _check_durable(self, host: Host, batch: Range) -> None:
         """What is committed is on the disks of a quorum (Z2)."""
+        voters = self.draw.voters
         holders = [
             other.node_id
             for other in self.hosts.values()
-            if other.last_log is not None and other.last_log.epoch_at(batch.last_index) == batch.epoch
+            if other.node_id <= voters and other.last_log is not None and other.last_log.epoch_at(batch.last_index) == batch.epoch
         ]
         what = f"node {host.node_id} applies {batch.last_index} of {batch.epoch}, which only the disks of {holders} hold"
-        ensure(2 * len(holders) > len(self.hosts), "Z2", what)
+        # Who has lost its disk since it acknowledged counts for nothing until it holds all of it again.
+        ensure(2 * len({*holders, *self.lossy}) > voters, "Z2", what)
 
     def _check_expiries(self) -> None:
         """E2: a session expires only when nothing was heard of its client for its timeout, if nothing disturbed its node's word.
@@ -313,8 +325,12 @@ class Simulation:
         assert host.core is not None
         peer = host.core.peer
         known = self._epochs.get(host.node_id, 0)
-        ensure(peer.epoch >= known, "Z1", f"node {host.node_id} falls from epoch {known} to {peer.epoch}")
+        is_kept = peer.epoch >= known or host.node_id in self.lossy
+        ensure(is_kept, "Z1", f"node {host.node_id} falls from epoch {known} to {peer.epoch}")
         self._epochs[host.node_id] = peer.epoch
+        if host.node_id in self.lossy and host.core.footing.is_sound:
+            self.lossy.discard(host.node_id)
+            self.count("made good")
         is_order = peer.applied_index <= peer.committed_index <= peer.last_index
         ensure(is_order, "Z4", f"node {host.node_id}: {peer.applied_index}, {peer.committed_index}, {peer.last_index}")
 
