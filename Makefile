@@ -10,7 +10,8 @@ SOURCES := $(shell find src -name '*.pyx' -o -name '*.pxd' -o -name '*.h' -o -na
 export FASTZK_BUILD_JOBS ?= $(shell nproc)
 
 .DEFAULT_GOAL := help
-.PHONY: help build test lint run demo systems bench bench-vs bench-first profile torture watch-torture failover fuzz differential clean
+.PHONY: help build test lint run demo systems bench bench-vs bench-first profile torture watch-torture failover fuzz corpus differential
+.PHONY: chaos kills zoo clean
 
 help:
 	@echo 'make build      .venv with fastzk-node, from the pinned dependencies'
@@ -26,7 +27,10 @@ help:
 	@echo 'make watch-torture   a million events (ROUNDS=...), none of them late, lost or doubled'
 	@echo 'make failover   the leader of three nodes killed twenty times, as clients on the others see it'
 	@echo 'make fuzz       100,000 hostile inputs for each port'
+	@echo 'make corpus     every byte of a megabyte of log, vote, snapshots: changed, and told'
 	@echo 'make differential   20,000 conversations with Apache ZooKeeper and with fastzk, compared'
+	@echo 'make chaos      real nodes under kills, cut networks, failing disks, for MINUTES=10 (SEED=1), and the judges'
+	@echo 'make kills      a thousand times kill -9 on disks that forget what was not synced, and the judges'
 	@echo 'make clean      all of it away again'
 
 $(VENV)/.deps: requirements/dev.txt
@@ -93,8 +97,21 @@ failover: build
 fuzz: build
 	$(BIN)/python -m pytest -q -m long tests/crash/test_hostile.py
 
+corpus: build
+	$(BIN)/python -m pytest -q -s -m long -n $(TEST_JOBS) tests/property/test_corpus.py
+
 differential: build
 	$(BIN)/python tests/compat/differential.py --seed 1 --sequences 20000 --jobs $$(( ($$(nproc) + 2) / 3 ))
+
+MINUTES ?= 10
+SEED ?= 1
+KILLS ?= kill=300,leader=300,lossy=300,all=100
+
+chaos: build
+	$(BIN)/python -m fastzk.testing.chaos --minutes $(MINUTES) --seed $(SEED)
+
+kills: build
+	$(BIN)/python -m fastzk.testing.chaos --cycles $(KILLS) --seed $(SEED)
 
 clean:
 	rm -rf $(VENV) build dist data .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

@@ -65,6 +65,10 @@ class NodeConfig:
     session_timeout_ms_min_asked: int = 0
     session_timeout_ms_max_asked: int = 0
     connections_per_address_max: int = limits.CONNECTIONS_PER_ADDRESS_MAX  # 0: any number
+    # After how much log a snapshot is taken, whatever comes first, and how many are kept.
+    snapshot_entries: int = limits.SNAPSHOT_ENTRIES
+    snapshot_log_bytes: int = limits.SNAPSHOT_LOG_BYTES
+    snapshots_kept: int = limits.SNAPSHOTS_KEPT
     words: frozenset[str] = defs.WORDS_OFFERED  # the four-letter words that are answered
     has_local_sessions: bool = False
     upgrades_sessions: bool = True  # a local session that creates an ephemeral becomes a global one
@@ -188,6 +192,17 @@ def check_container_interval(interval_ms: int) -> int:
     if not 1000 <= interval_ms <= 86_400_000:
         raise ConfigError(f"--container-check-interval {interval_ms}: must be from 1000 to 86400000 milliseconds")
     return interval_ms
+
+
+def check_snapshots(entries: int, log_mib: int, kept: int) -> tuple[int, int, int]:
+    """When snapshots are taken: entries, bytes of log, and how many are kept.  Raises ConfigError."""
+    if not 10 <= entries <= 1 << 40:
+        raise ConfigError(f"--snapshot-entries {entries}: must be from 10 to {1 << 40}")
+    if not 1 <= log_mib <= 1 << 20:
+        raise ConfigError(f"--snapshot-log-mib {log_mib}: must be from 1 to {1 << 20} MiB")
+    if not 1 <= kept <= 1000:
+        raise ConfigError(f"--snapshots-kept {kept}: must be from 1 to 1000")
+    return entries, log_mib << 20, kept
 
 
 def check_timeouts(tick_time_ms: int, min_ms: int | None, max_ms: int | None) -> tuple[int, int]:

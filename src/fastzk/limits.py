@@ -88,6 +88,9 @@ TICK_MS = 50
 ELECTION_TICKS = 16
 HEARTBEAT_TICKS = 2
 
+# How long a leader that is told to end waits for another to take over; an election would take longer only if that fails.
+HANDOVER_MS_MAX = 1000
+
 # Each node tells all others once a second that its number is taken.
 PRESENT_TICKS = 20
 
@@ -109,6 +112,11 @@ WORD_WAIT_MS_MAX = 1000
 
 # How often empty containers are looked for, as in ZooKeeper: one that is filled again at once is rarely removed in between.
 CONTAINER_CHECK_MS = 60_000
+
+# How often a worker tells which sessions it has heard of; and how much longer the leader waits than a session's timeout, since
+# that news is so old when it comes, and has been on its way: a client that was answered is not expired for it.
+TOUCH_MS = 250
+TOUCH_GRACE_MS = 500
 
 # The longest stretch between two turns that session time counts.  A process that was stopped for longer did not hear its
 # clients, so that time is not held against them.

@@ -80,7 +80,7 @@ def test_the_data_of_a_member_is_not_for_a_node_alone_nor_its_run_directory_a_fi
         assert node.stop() == 0
         status, text = run("--id", "1", "--data-dir", str(node.data_dir), *ports())
         assert status == 2, text
-        assert "holds what other members agreed on than --peers names for node 1 alone" in text
+        assert "belongs to an ensemble with nodes 2, 3, and was started alone" in text
         shutil.rmtree(node.data_dir / "run")
         (node.data_dir / "run").touch()
         status, text = run(*node.command[node.command.index("--id") :])

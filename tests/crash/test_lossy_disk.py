@@ -1,7 +1,7 @@
 """Goal: the disk that forgets what was not synced forgets exactly that.
 
-Method: small programs are preloaded with the shim, do things to files, and kill themselves with SIGKILL.  What lose() leaves is held
-against what had been synced; and a long random program against a model of a disk, with every change either synced or not."""
+Method: small programs are preloaded with the shim, do things to files, and kill themselves with SIGKILL.  What lose() leaves
+is held against what had been synced; long random programs against a model of a disk."""
 
 import errno
 import os

@@ -1,7 +1,8 @@
 """Goal: the log of a peer says at every moment what a plain list would, whatever is appended, truncated or evicted.
 
 Method: hypothesis drives a RaftLog over a simulated disk and, beside it, a list of all its ranges; after each step
-every question is asked of both.  The quorum's arithmetic is compared with counting by hand.
+every question is asked of both.  Some ranges bring a membership, and now and then the log is compacted.  The quorum's
+arithmetic is compared with counting by hand.
 """
 
 from hypothesis import given, settings
@@ -26,18 +27,20 @@ class LogMachine(RuleBasedStateMachine):
         self.epoch = 1
         self.counter = 0
         self.delivered: list[Range] = []
+        self.base = Membership((1,))
         self.reports: list[tuple[int, int, int]] = []
 
     @property
     def last_index(self) -> int:
         return self.ranges[-1].last_index if self.ranges else 0
 
-    @rule(count=st.integers(1, 4), size=st.integers(0, 100), is_new_epoch=st.booleans())
-    def append(self, count: int, size: int, is_new_epoch: bool) -> None:
+    @rule(count=st.integers(1, 4), size=st.integers(0, 100), is_new_epoch=st.booleans(), voter=st.integers(-9, 9))
+    def append(self, count: int, size: int, is_new_epoch: bool, voter: int) -> None:
         if is_new_epoch:
             self.epoch, self.counter = self.epoch + 1, 0
         first_zxid = self.epoch << 32 | self.counter
-        entries = Range(self.last_index + 1, self.last_index + count, self.epoch, first_zxid, bytes(size))
+        membership = Membership((voter,)) if voter > 0 else None
+        entries = Range(self.last_index + 1, self.last_index + count, self.epoch, first_zxid, bytes(size), membership)
         self.counter += count
         self.log.append(entries)
         self.ranges.append(entries)
@@ -77,11 +80,18 @@ class LogMachine(RuleBasedStateMachine):
     def deliver(self, bytes_max: int) -> None:
         self.delivered.extend(self.log.take_committed(bytes_max))
 
+    @precondition(lambda self: min(self.log.delivered_index, self.log.synced_index) >= self.log.first_index)
+    @rule(data=st.data())
+    def compact(self, data: st.DataObject) -> None:
+        index = data.draw(st.integers(self.log.first_index, min(self.log.delivered_index, self.log.synced_index)))
+        self.disk.compact(index)
+        self.log.purged()
+        assert self.log.first_index > index
+
+    @precondition(lambda self: self.last_index >= self.log.first_index)
     @rule(bytes_max=st.sampled_from([1, 100, 1 << 20]), data=st.data())
     def read(self, bytes_max: int, data: st.DataObject) -> None:
-        if not self.ranges:
-            return
-        index = data.draw(st.integers(1, self.last_index))
+        index = data.draw(st.integers(self.log.first_index, self.last_index))
         found = self.log.read(index, bytes_max)
         start = next(place for place, entries in enumerate(self.ranges) if entries.last_index >= index)
         assert found
@@ -92,7 +102,9 @@ class LogMachine(RuleBasedStateMachine):
     def last_not_above(self, index: int, epoch: int) -> None:
         places = [(0, 0)]
         places += [(at, entries.epoch) for entries in self.ranges for at in range(entries.first_index, entries.last_index + 1)]
-        expected = [place for place in places if place[0] <= index and place[1] <= epoch][-1]
+        edge = self.log.first_index - 1
+        held = [place for place in places if edge <= place[0] <= index and place[1] <= epoch]
+        expected = held[-1] if held else places[edge]
         assert self.log.last_not_above(index, epoch) == expected
 
     @invariant()
@@ -101,10 +113,21 @@ class LogMachine(RuleBasedStateMachine):
             return
         assert self.log.last_index == self.last_index
         assert self.log.synced_index <= self.last_index
+        newest, committed = [(0, self.base)], [(0, self.base)]
         for entries in self.ranges:
+            if entries.membership is not None:
+                newest.append((entries.last_index, entries.membership))
+                if entries.last_index <= self.log.committed_index:
+                    committed.append(newest[-1])
+        assert self.log.membership[1] == newest[-1][1]
+        assert self.log.committed_membership[1] == committed[-1][1]
+        for entries in self.ranges:
+            if entries.first_index < self.log.first_index:
+                assert self.log.read(entries.first_index, 1) == []
+                continue
             assert self.log.epoch_at(entries.first_index) == self.log.epoch_at(entries.last_index) == entries.epoch
         assert self.log.epoch_at(self.last_index + 1) is None
-        synced = [entries for entries in self.ranges if entries.last_index <= self.log.synced_index]
+        synced = [entries for entries in self.ranges if self.log.first_index <= entries.last_index <= self.log.synced_index]
         assert list(self.disk.ranges()[: len(synced)]) == synced, "what counts as synced is on the disk"
         assert self.delivered == self.ranges[: len(self.delivered)]
 

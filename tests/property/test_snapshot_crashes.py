@@ -182,6 +182,34 @@ def test_the_thread_writes_and_frees_or_gives_up_and_tells() -> None:
     assert store.list() == [1, 2, 3]
 
 
+class StoppingJob(SnapshotJob):
+    """Stops its thread while the file is half written."""
+
+    thread: SnapshotThread
+
+    def step(self) -> bool:
+        if self.size > 4 * CHUNK_BYTES:
+            self.thread.stop()
+        return super().step()
+
+
+def test_a_thread_that_is_stopped_halfway_leaves_nothing() -> None:
+    disk, arena = prepared()
+    store = SnapshotStore(disk, DIRECTORY)
+    arena.pin()
+    encoder = SnapshotEncoder(arena, CHUNK_BYTES)
+    job = StoppingJob(store, meta_of(encoder, end_of(arena)), encoder)
+    job.thread = SnapshotThread(job)
+    job.thread.start()
+    assert job.thread.wait(30)
+    job.thread.release()
+    job.thread.join()
+    assert job.size > 4 * CHUNK_BYTES
+    assert job.thread.error is None
+    assert not job.is_written
+    assert disk.list(DIRECTORY) == ["snapshot.0000000000000001", "snapshot.0000000000000002"]
+
+
 # Fetching.
 
 
@@ -281,6 +309,82 @@ def test_another_snapshot_than_the_one_to_be_fetched_is_not_taken() -> None:
     assert store.names(".part") == [2]  # one transfer at a time
     SnapshotStore(disk, DIRECTORY)
     assert store.names(".part") == [2]
+
+
+def test_a_snapshot_of_the_same_index_that_is_another_is_not_taken() -> None:
+    source, arena = prepared()
+    whole = SnapshotStore(source, DIRECTORY)
+    write(whole, arena, CHUNK_BYTES)
+    right = Upload(whole, 3)
+    job = begun(whole, arena)  # of another history
+    while job.step():
+        pass
+    job.release()
+    other = Upload(whole, 3)
+    assert other.identity != right.identity
+    store = SnapshotStore(SimulatedDisk(), DIRECTORY)
+    download = Download(store, 3, other.size, right.identity)
+    assert download.write(0, other.read(0, other.size))
+    with pytest.raises(SnapshotDamaged, match="another snapshot"):
+        download.finish()
+    assert download.offset == 0
+
+
+def test_what_is_fetched_or_removed_stays_so() -> None:
+    source, arena = prepared()
+    whole = SnapshotStore(source, DIRECTORY)
+    write(whole, arena, CHUNK_BYTES)
+    disk = SimulatedDisk()
+    fetch(disk, Upload(whole, 3), 5000)
+    disk.crash(Random(1), "none")
+    assert list(seen(disk)) == [3]
+    SnapshotStore(disk, DIRECTORY).remove(3)
+    disk.crash(Random(1), "none")
+    assert list(seen(disk)) == []
+
+
+@pytest.mark.parametrize("mode", CRASH_MODES)
+def test_the_simulated_disk_renames_wholly_or_not_at_all(mode: CrashMode) -> None:
+    found = set()
+    for seed in range(30):
+        disk = SimulatedDisk()
+        disk.put("d/old", b"new content")
+        disk.put("d/name", b"old content")
+        disk.rename("d/old", "d/name")
+        assert disk.content("d/name") == b"new content"
+        disk.crash(Random(seed), mode)
+        found.add(tuple((name, disk.content(f"d/{name}")) for name in disk.list("d")))
+    before, after = (("name", b"old content"), ("old", b"new content")), (("name", b"new content"),)
+    assert found <= {before, after}
+    assert mode in ("none", "all") or found == {before, after}
+    disk.rename("d/name", "d/last")
+    disk.sync_dir("d")
+    disk.crash(Random(0), "none")
+    assert disk.list("d")[0] == "last"
+
+
+def test_damage_is_not_given_to_others() -> None:
+    source, arena = prepared()
+    whole = SnapshotStore(source, DIRECTORY)
+    write(whole, arena, CHUNK_BYTES)
+    content = source.content(whole.path(3))
+    for at in range(200, len(content), 97):
+        source.flip(whole.path(3), at)
+        upload, fetched = Upload(whole, 3), b""
+        while piece := upload.read(len(fetched), 500):
+            fetched += piece
+        assert content.startswith(fetched)
+        assert at - 2 * CHUNK_BYTES < len(fetched) <= at
+        assert upload.damage is not None
+        assert upload.damage.file == whole.path(3)
+        assert upload.read(at, 10) == b""
+        source.flip(whole.path(3), at)
+    with_header = Upload(whole, 3)
+    assert with_header.read(0, 1 << 20) == content
+    assert with_header.damage is None
+    source.flip(whole.path(3), 30)
+    with pytest.raises(SnapshotDamaged):
+        Upload(whole, 3)
 
 
 def test_an_upload_goes_on_though_its_file_is_removed() -> None:

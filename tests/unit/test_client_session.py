@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from fastzk import limits
-from fastzk.client.call import Answer, Fired, StateChange
+from fastzk.client.call import Answer, Call, Fired, StateChange
 from fastzk.client.hosts import Address
 from fastzk.client.session import FAREWELL, NO_PASSWORD, Phase
-from fastzk.client.watches import WatchKind
+from fastzk.client.watches import WatchKind, outside
 from fastzk.data import OPEN_ACL_UNSAFE, WatchedEvent
 from fastzk.defs import EventType, KeeperState, OpCode, Xid
 from fastzk.errors import (
@@ -413,6 +413,20 @@ def test_events_lose_the_chroot() -> None:
     watched(script, get("/a", watch=True), WatchKind.DATA, print, DATA_REPLY)
     script.receive(script.event(EventType.CHANGED, "/top"), script.event(EventType.CHANGED, "/top/a"))
     assert [outcome.event.path for outcome in script.take()] == ["/", "/a"]
+
+
+def test_the_ensembles_own_znode_is_outside_every_chroot() -> None:
+    script = Script(chroot="/top").connect()
+    watched(script, get("/zookeeper/config", watch=True), WatchKind.DATA, print, DATA_REPLY)
+    call = Call(OpCode.GET_DATA, b"", outside("/zookeeper/config"), watch=WatchKind.DATA, function=max)
+    script.session.watches.enter(call, None)
+    (rearmed,) = script.session.watches.rearm(9, "/top")
+    assert isinstance(rearmed, records.SetWatches)
+    assert list(rearmed.data) == ["/top/zookeeper/config", "/zookeeper/config"]
+    script.receive(script.event(EventType.CHANGED, "/zookeeper/config"))
+    (fired,) = script.take()
+    assert (fired.functions, fired.event.path) == ([max], "/zookeeper/config")
+    assert len(script.session.watches) == 1, "the user's own of that name still waits"
 
 
 # ---- closing

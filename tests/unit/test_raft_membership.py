@@ -240,6 +240,29 @@ def test_a_log_that_begins_behind_a_snapshot() -> None:
     assert ready.messages == ((2, AppendReply(1, 4, False, 10, 0, 0, 1)),), "the leader goes on from the snapshot"
 
 
+def test_a_leader_older_than_the_snapshot_hears_that_its_epoch_is_over() -> None:
+    """It may have another entry where the snapshot ends, and would take the answer for an acknowledgement of it."""
+    disk = RangeDisk()
+    disk.install(Snapshot(10, 3, 3 << 32 | 9, Membership((1, 2, 3))))
+    disk.hard_state = (5, None)
+    peer = Peer(1, disk.start.membership, log=disk, epoch=5, vote=None, random=Random(1))
+    peer.step(Append(2, 4, 9, 2, (Range(10, 10, 4, 4 << 32, b""),), 8, 1))
+    ready = peer.ready()
+    assert ready is not None
+    assert ready.messages == ((2, AppendReply(1, 5, True, 0, 0, 0, 0)),)
+
+
+def test_what_contradicts_a_snapshot_goes_and_what_agrees_with_it_stays() -> None:
+    ranges = (Range(1, 4, 1, 1 << 32, b""), Range(5, 6, 2, 2 << 32, b""))
+    for epoch, left in ((1, ranges[1:]), (2, ())):
+        disk = RangeDisk()
+        disk.order(None, ranges, 0)
+        disk.begin_sync()
+        disk.end_sync()
+        disk.install(Snapshot(4, epoch, epoch << 32, Membership((1,))))
+        assert (disk.first_index, disk.ranges()) == (5, left)
+
+
 def test_a_follower_that_got_a_snapshot_is_behind_no_more() -> None:
     story = script("nodes 3", "elect 1", "cut 3", "change 1 1,2,3 observers=4", "stabilize")
     for number in range(5):

@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 
+from fastzk.raft.messages import EPOCH_MAX
 from fastzk.raft.peer import (
     Append,
     AppendReply,
@@ -112,6 +113,15 @@ def test_an_epoch_ends_at_its_last_counter_and_the_leader_asks_for_the_next() ->
     assert (peer.role, peer.epoch, peer.vote) == (Role.CANDIDATE, 2, 1)
     with pytest.raises(NotLeader):
         peer.propose(1, b"")
+
+
+def test_after_the_last_epoch_a_node_stops_and_says_so() -> None:
+    disk = RangeDisk()
+    disk.hard_state = (EPOCH_MAX, 2)
+    peer = new_peer(disk=disk)
+    peer.step(Append(2, EPOCH_MAX, 0, 0, (), 0, 1))
+    with pytest.raises(AssertionError, match="is the last there is"):
+        peer.peer_lost(2)
 
 
 def test_votes_of_an_earlier_epoch_count_for_nothing() -> None:
@@ -285,6 +295,18 @@ def test_who_needs_what_was_compacted_is_named_and_kept_quiet() -> None:
         follower.tick()
     assert leader.behind() == (2,)
     assert (follower.role, follower.leader_id) == (Role.FOLLOWER, 1), "heartbeats keep it from asking for votes"
+
+
+def test_nobody_gets_a_snapshot_before_its_hard_state_has_the_epoch() -> None:
+    """A leader in between, which may have something else where the snapshot ends, could take its answer for an acknowledgement."""
+    story = script("nodes 3", "cut 3", "elect 1 by 2", "turn 1", "stabilize 1 2", "propose 1 3 work", "stabilize 1 2")
+    for command in ("compact 1 4", "lost 1 3", "turn 1"):
+        story.run(command)
+    assert story.peers[1].behind() == (), "node 3 has answered nothing in this epoch"
+    for command in ("mend", "tick 1", "stabilize"):
+        story.run(command)
+    assert story.disks[3].hard_state[0] == story.peers[1].epoch
+    assert story.peers[1].behind() == (3,)
 
 
 def test_a_follower_whose_disk_was_replaced_is_filled_again() -> None:

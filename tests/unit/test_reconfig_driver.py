@@ -274,6 +274,7 @@ def test_a_client_that_came_back_is_answered_over_its_new_connection() -> None:
     story.driver.take([entry], story.twin.last_index)
     other = reconfig_entry(body([spec(5)]), serial=2)._replace(attach_zxid=12)  # the same number, but another request
     story.driver.take([other], story.twin.last_index)
+    story.commit()
     story.catch_up(4)
     story.commit()
     answers = [(answer.attach_zxid, answer.serial) for block in story.twin.log for answer in block.answers]

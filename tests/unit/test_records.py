@@ -30,6 +30,7 @@ BY_KIND: dict[int, st.SearchStrategy[Any]] = {
     id(jute.BOOL): st.booleans(),
     id(jute.BUFFER): st.none() | data,
     id(jute.STRING): paths,
+    id(jute.STRING_OR_NULL): st.none() | paths,
     id(jute.STAT): stats,
     id(jute.ACLS): acl_lists,
     id(jute.STRINGS): st.lists(names, max_size=4).map(tuple),
@@ -65,6 +66,7 @@ def as_kazoo(request: Any) -> Any:
             return kazoo_records.Transaction([as_kazoo(operation) for operation in request.operations])
     twins: dict[Any, Any] = {
         records.Delete: kazoo_records.Delete,
+        records.Reconfig: kazoo_records.Reconfig,
         records.Exists: kazoo_records.Exists,
         records.GetData: kazoo_records.GetData,
         records.SetData: kazoo_records.SetData,
@@ -120,6 +122,7 @@ def test_replies_are_kazoos(
         (kazoo_records.Create, OpCode.CREATE, path),
         (kazoo_records.Create2, OpCode.CREATE2, (path, stat)),
         (kazoo_records.GetData, OpCode.GET_DATA, (value, stat)),
+        (kazoo_records.Reconfig, OpCode.RECONFIG, (value, stat)),
         (kazoo_records.SetData, OpCode.SET_DATA, stat),
         (kazoo_records.Sync, OpCode.SYNC, path),
         (kazoo_records.GetChildren, OpCode.GET_CHILDREN, children),

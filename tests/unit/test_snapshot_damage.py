@@ -154,6 +154,24 @@ def test_a_chunk_in_another_place_or_of_another_snapshot_is_found(arena: Arena, 
     judge(index, header + alien[len(header) :])
     judge(index, content[: -len(end)] + alien[-len(end) :])
     assert "name" in judge(index + 1, content).reason
+    at = len(header)
+    for i, chunk in enumerate(chunks):
+        mixed = header + b"".join([*chunks[:i], alien[at : at + len(chunk)], *chunks[i + 1 :]]) + end
+        assert judge(index, mixed).offset == at
+        at += len(chunk)
+
+
+def test_an_end_of_other_chunks_is_found(arena: Arena, snapshot: tuple[int, bytes]) -> None:
+    index, content = snapshot
+    file = store_of(index, content).disk.open(f"{DIRECTORY}/snapshot.{index:016x}")
+    meta, header = read_header(file)
+    payloads = encode(arena, CHUNK_BYTES)
+    assert framed(meta, payloads) == content
+    writer = ChunkWriter(header_checksum(header))
+    for payload in payloads:
+        writer.frame(payload[:-1] + b"?")
+    end = writer.end()
+    assert "counts other chunks" in judge(index, content[: -len(end)] + end).reason
 
 
 # Nonsense under right checksums.
@@ -194,6 +212,18 @@ def test_any_byte_of_a_record_may_be_nonsense(arena: Arena) -> None:
             assert encode(loaded, 1 << 18) == [bytes(spoilt)]
     assert others > 0
     assert 0 <= min(offsets) <= max(offsets) < len(payload)
+
+
+def test_a_path_twice_is_refused_though_all_sums_are_right() -> None:
+    twins = new_arena(1 << 16)
+    format_tree(twins)
+    for path in (b"/twin0", b"/twin1"):
+        tree.create(twins, path, b"", OPEN, 0, 0, 5, 5)
+    payload, state = b"".join(encode(twins)).replace(b"twin1", b"twin0"), state_of(twins)
+    with pytest.raises(RecordDamaged, match="there already"):
+        load(state, [payload])
+    with pytest.raises(RecordDamaged, match="there already"):
+        load(state, [record for _, record in records(payload)])
 
 
 def test_random_bytes_are_no_records(arena: Arena) -> None:
@@ -300,6 +330,20 @@ def test_a_header_that_counts_otherwise_is_refused(arena: Arena, snapshot: tuple
     spoilt = replace(meta, state=meta.state._replace(**{field: value}))
     with pytest.raises(SnapshotDamaged):
         store_of(index, framed(spoilt, encode(arena, CHUNK_BYTES))).load(index, new_arena(1 << 16))
+
+
+def test_impossible_counts_are_refused_before_there_is_memory_for_them(arena: Arena, snapshot: tuple[int, bytes]) -> None:
+    index, content = snapshot
+    meta = read_header(store_of(index, content).disk.open(f"{DIRECTORY}/snapshot.{index:016x}"))[0]
+    spoilt = replace(meta, state=meta.state._replace(znodes=1 << 30))
+    whole = list(records(b"".join(encode(arena, 1 << 18))))
+    place = of_kind(whole, ZNODE)[0]
+    root = bytearray(whole[place][1])
+    assert root[1] & 3 == 2  # a parent, not changed: its count stands 12 bytes behind the record
+    struct.pack_into("<I", root, 28 + 12, 1 << 29)
+    payloads = [record for _, record in [*whole[:place], (ZNODE, bytes(root)), *whole[place + 1 :]]]
+    with pytest.raises(SnapshotDamaged, match="what its header counts"):
+        store_of(index, framed(spoilt, payloads)).load(index, new_arena(1 << 16))
 
 
 def test_an_arena_that_is_too_small_is_no_damage(arena: Arena, snapshot: tuple[int, bytes]) -> None:

@@ -6,6 +6,7 @@ sound gives."""
 
 import mmap
 import threading
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -15,7 +16,10 @@ from fastzk._core import _testing_tree as tree
 from fastzk._core.arena import Arena
 from fastzk._core.snapshot_write import SnapshotEncoder
 from fastzk._core.tree import format_tree
-from fastzk.testing.snapshots import contents, encode
+from fastzk.storage.disk import RealDisk
+from fastzk.storage.snapshot_thread import SnapshotThread
+from fastzk.storage.snapshots import SnapshotStore, meta_of
+from fastzk.testing.snapshots import contents, encode, end_of, new_arena
 
 OPEN = b"\0\0\0\1\0\0\0\x1f\0\0\0\5world\0\0\0\6anyone"
 READ = b"\0\0\0\1\0\0\0\1\0\0\0\5world\0\0\0\6anyone"
@@ -103,6 +107,27 @@ def test_what_is_encoded_beside_a_writer_is_what_was_there_at_the_pin(chunk_byte
     assert arena.saved_count > 500
     arena.unpin()
     encoding.encoder.close()
+
+
+def test_a_thread_writes_it_to_a_real_disk_beside_the_writer(tmp_path: Path) -> None:
+    arena, hammer = full_arena(6000)
+    before = contents(arena)
+    store = SnapshotStore(RealDisk(), f"{tmp_path}/snapshots")
+    arena.pin()
+    encoder = SnapshotEncoder(arena, 50_000)
+    thread = SnapshotThread(store.begin(meta_of(encoder, end_of(arena)), encoder))
+    thread.start()
+    while not thread.is_done:
+        hammer.step()
+    thread.release()
+    thread.join()
+    assert thread.error is None
+    assert [path.name for path in (tmp_path / "snapshots").iterdir()] == ["snapshot.0000000000000000"]
+    loaded = new_arena(256 << 20)
+    assert store.load(0, loaded).state == encoder.state
+    assert contents(loaded) == before != contents(arena)
+    assert store.remove_all_but(0) == [0]
+    assert list((tmp_path / "snapshots").iterdir()) == []
 
 
 def test_a_page_that_is_read_while_it_is_changed_is_the_page_of_the_pin() -> None:

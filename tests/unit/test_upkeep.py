@@ -13,8 +13,9 @@ from fastzk._core.arena import Arena
 from fastzk._core.blocks import make_entry, seal
 from fastzk._core.tree import format_tree
 from fastzk.config import Address, NodeConfig
-from fastzk.node.dynamic import client_address, clients_of, membership_text
+from fastzk.node.dynamic import client_address, clients_of
 from fastzk.node.main import parse_arguments
+from fastzk.node.roster import first_members
 from fastzk.node.upkeep import CONFIG_MS, SWEEP_MS, Upkeep, config_text
 
 PEERS = "1=127.0.0.1:2881,2=127.0.0.1:2882,3=[::1]:2883"
@@ -60,32 +61,32 @@ def ensemble() -> NodeConfig:
 def test_what_is_found_is_proposed_once_and_the_sweep_goes_on_when_it_is_applied(arena: Arena) -> None:
     machine = Twin(2)
     upkeep = Upkeep(alone(), machine, arena)
-    (first,) = upkeep.due(1, 10_000, 5, 7, is_idle=True)
+    (first,) = upkeep.due(1, 10_000, 5, 7, None, is_idle=True)
     assert b"\0\0\0\3/c0" in first
-    assert upkeep.due(1, 10_050, 5, 7, is_idle=False) == [], "it is not in the log yet"
-    assert upkeep.due(1, 10_100, 5, 8, is_idle=True) == [], "it is in the log, at 8, and not applied"
+    assert upkeep.due(1, 10_050, 5, 7, None, is_idle=False) == [], "it is not in the log yet"
+    assert upkeep.due(1, 10_100, 5, 8, None, is_idle=True) == [], "it is in the log, at 8, and not applied"
     machine.applied_index = 7
-    assert upkeep.due(1, 10_150, 5, 9, is_idle=True) == []
+    assert upkeep.due(1, 10_150, 5, 9, None, is_idle=True) == []
     machine.applied_index = 8
-    (second,) = upkeep.due(1, 10_200, 6, 9, is_idle=True)
+    (second,) = upkeep.due(1, 10_200, 6, 9, None, is_idle=True)
     assert b"\0\0\0\3/c1" in second
     machine.applied_index = 9
-    assert upkeep.due(1, 10_250, 6, 9, is_idle=True) == [], "that round ends"
+    assert upkeep.due(1, 10_250, 6, 9, None, is_idle=True) == [], "that round ends"
     machine.paths = []
     machine.looks.clear()
     for now_ms in range(10_300, 10_000 + SWEEP_MS, 50):
-        assert upkeep.due(1, now_ms, 6, 9, is_idle=True) == []
+        assert upkeep.due(1, now_ms, 6, 9, None, is_idle=True) == []
     assert machine.looks == [], "a sweep has ended, and the next has its time"
-    upkeep.due(1, 10_000 + SWEEP_MS, 7, 9, is_idle=True)
+    upkeep.due(1, 10_000 + SWEEP_MS, 7, 9, None, is_idle=True)
     assert machine.looks == [(0, 7)]
 
 
 def test_a_new_epoch_begins_anew(arena: Arena) -> None:
     machine = Twin(3)
     upkeep = Upkeep(alone(), machine, arena)
-    assert upkeep.due(1, 0, 0, 1, is_idle=True)
-    assert upkeep.due(1, 50, 0, 1, is_idle=True) == []
-    (again,) = upkeep.due(2, 100, 0, 1, is_idle=True)
+    assert upkeep.due(1, 0, 0, 1, None, is_idle=True)
+    assert upkeep.due(1, 50, 0, 1, None, is_idle=True) == []
+    (again,) = upkeep.due(2, 100, 0, 1, None, is_idle=True)
     assert b"/c0" in again, "the old epoch's proposal may be lost"
 
 
@@ -94,10 +95,10 @@ def test_the_configuration_is_proposed_while_it_differs(arena: Arena) -> None:
     upkeep.hear_client_address(2, "127.0.0.1:2182")
     upkeep.hear_client_address(3, "")
     upkeep.hear_client_address(3, "nonsense")
-    (entry,) = upkeep.due(1, 0, 0, 1, is_idle=True)
+    (entry,) = upkeep.due(1, 0, 0, 1, first_members(ensemble()), is_idle=True)
     assert FULL.encode() in entry
     assert config_text(arena) == "", "this test applies nothing"
-    assert upkeep.due(1, CONFIG_MS, 0, 1, is_idle=True) == [], "it is under way"
+    assert upkeep.due(1, CONFIG_MS, 0, 1, first_members(ensemble()), is_idle=True) == [], "it is under way"
 
 
 def test_a_new_leader_that_knows_less_writes_nothing() -> None:
@@ -107,9 +108,9 @@ def test_a_new_leader_that_knows_less_writes_nothing() -> None:
     Machine(arena, 1).apply(seal([make_entry(-14, FULL.encode())], 1, first_index=1, first_zxid=1 << 32, time_ms=1, previous=0))
     assert config_text(arena) == FULL
     upkeep = Upkeep(ensemble(), Twin(), arena)
-    assert upkeep.due(1, 0, 0, 1, is_idle=True) == []
+    assert upkeep.due(1, 0, 0, 1, first_members(ensemble()), is_idle=True) == []
     upkeep.hear_client_address(2, "127.0.0.1:9999")
-    (entry,) = upkeep.due(1, CONFIG_MS, 0, 1, is_idle=True)
+    (entry,) = upkeep.due(1, CONFIG_MS, 0, 1, first_members(ensemble()), is_idle=True)
     assert b"participant;127.0.0.1:9999\n" in entry
 
 
@@ -117,7 +118,7 @@ def test_containers_are_minded_less_often_than_times_to_live(arena: Arena) -> No
     machine = Twin()
     upkeep = Upkeep(alone(), machine, arena)
     for now_ms in range(0, 3 * limits.CONTAINER_CHECK_MS + 1, SWEEP_MS):
-        assert upkeep.due(1, now_ms, 5, 7, is_idle=True) == []
+        assert upkeep.due(1, now_ms, 5, 7, None, is_idle=True) == []
     sweeps_apart = limits.CONTAINER_CHECK_MS // SWEEP_MS
     minded = [at for at, is_minded in enumerate(machine.minded_containers) if is_minded]
     assert minded == [sweeps_apart, 2 * sweeps_apart, 3 * sweeps_apart]
@@ -125,13 +126,12 @@ def test_containers_are_minded_less_often_than_times_to_live(arena: Arena) -> No
 
 def test_a_node_that_stands_alone_has_no_configuration(arena: Arena) -> None:
     """As ZooKeeper's."""
-    assert Upkeep(alone(), Twin(), arena).due(1, 0, 0, 1, is_idle=True) == []
-    assert membership_text(alone(), {}) == ""
+    assert Upkeep(alone(), Twin(), arena).due(1, 0, 0, 1, None, is_idle=True) == []
 
 
 def test_the_text_is_zookeepers_and_can_be_read_back() -> None:
     clients = {1: Address("127.0.0.1", 2181), 2: Address("127.0.0.1", 2182)}
-    assert membership_text(ensemble(), clients) == FULL
+    assert first_members(ensemble()).zookeeper_text(clients) == FULL
     assert clients_of(FULL) == clients
     assert clients_of("server.1=a:1:1:participant;[::1]:2181\nserver.2=a:1:1\nversion=100000000") == {1: Address("::1", 2181)}
     assert clients_of("") == clients_of("garbage;\nserver.x=;y") == {}

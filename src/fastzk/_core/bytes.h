@@ -95,7 +95,8 @@ static inline uint64_t mix64(uint64_t a, uint64_t b) {
     return (uint64_t)m ^ (uint64_t)(m >> 64);
 }
 
-/* A 64-bit hash of bytes under a seed, for tables and the digest; not for the disk (that is xxh3's). */
+/* A 64-bit hash of bytes under a seed, for tables and the digest.  The digest stands in snapshots, so another hash means
+ * another version of their format; checksums are xxh3's. */
 static inline uint64_t hash_bytes(const char *at, size_t size, uint64_t seed) {
     const uint64_t k0 = 0xa0761d6478bd642full, k1 = 0xe7037ed1a0b428dbull, k2 = 0x8ebc6af09c88c6e3ull;
     uint64_t a, b, h = seed ^ mix64(seed ^ k0, (uint64_t)size ^ k1);

@@ -32,6 +32,7 @@ _LOGGED_OPS = frozenset(
         OpCode.SET_ACL,
         OpCode.MULTI,
         OpCode.SYNC,
+        OpCode.RECONFIG,
         OpCode.CLOSE_SESSION,
     }
 )

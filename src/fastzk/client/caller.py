@@ -1,6 +1,6 @@
 """What the groups of calls have in common: how one is checked, encoded, handed to the Driver and waited for.
 
-    Caller <-- Reads, Writes, Identities, PersistentWatches <-- Client
+    Caller <-- Reads, Writes, Identities, PersistentWatches, Ensemble <-- Client
 
 Rule: paths that a user names are the user's; the chroot is put in front in _full(), and taken off results with _short()."""
 

@@ -23,6 +23,7 @@ from typing import NamedTuple, Self
 from fastzk import limits
 from fastzk.client import values
 from fastzk.client.driver import Driver
+from fastzk.client.ensemble import Ensemble
 from fastzk.client.hosts import HostRing, parse_hosts
 from fastzk.client.identities import Identities
 from fastzk.client.persistent import PersistentWatches
@@ -56,7 +57,7 @@ class ServerInfo(NamedTuple):
     last_zxid: int  # the newest state that this client has seen
 
 
-class Client(Reads, Writes, Identities, PersistentWatches):
+class Client(Reads, Writes, Identities, PersistentWatches, Ensemble):
     """A client of a fastzk ensemble.
 
     Every call raises ConnectionClosedError when the client is not started; SessionExpiredError when the session ended

@@ -55,6 +55,16 @@ _PERSISTENT_KINDS = (WatchKind.PERSISTENT, WatchKind.RECURSIVE)
 _PATH_OVERHEAD = 4  # bytes of a path's size on the wire
 
 
+def outside(path: str) -> str:
+    """How the table calls a path that is not below the client's chroot: as no user's path can be called."""
+    return "/" + path
+
+
+def told(path: str) -> str:
+    """How a path of the table is told to the user; one from outside the chroot is the server's."""
+    return path[1:] if path.startswith("//") else path
+
+
 class WatchTable:
     """The watches of one session."""
 
@@ -108,7 +118,7 @@ class WatchTable:
         size = 0
         for kind, waiting in self._waiting.items():
             for path in waiting:
-                full = chroot if chroot and path == "/" else chroot + path
+                full = told(path) if path != told(path) else chroot if chroot and path == "/" else chroot + path
                 batch[kind].append(full)
                 size += len(full.encode()) + _PATH_OVERHEAD
                 if size >= limits.SET_WATCHES_BYTES_MAX:

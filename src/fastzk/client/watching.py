@@ -7,7 +7,7 @@ Rule: here alone paths get the chroot, and lose it."""
 from collections.abc import Iterable
 
 from fastzk.client.call import Call, Fired
-from fastzk.client.watches import WatchKind, WatchTable
+from fastzk.client.watches import WatchKind, WatchTable, outside, told
 from fastzk.data import WatchedEvent
 from fastzk.defs import EventType, KeeperState, OpCode
 from fastzk.errors import FastzkError, NoNodeError, NoWatcherError
@@ -24,9 +24,10 @@ class SessionWatches(WatchTable):
     def on_event(self, event: WatcherEvent) -> list[Fired]:
         """The server tells of a change."""
         kind = EventType(event.type)
-        path = event.path.removeprefix(self._chroot) or "/"
+        is_inside = event.path == self._chroot or event.path.startswith(self._chroot + "/")
+        path = (event.path.removeprefix(self._chroot) or "/") if is_inside else outside(event.path)
         functions = self.fire(kind, path)
-        return [Fired(functions, WatchedEvent(kind, KeeperState(event.state), path))] if functions else []
+        return [Fired(functions, WatchedEvent(kind, KeeperState(event.state), told(path)))] if functions else []
 
     def enter(self, call: Call, error: FastzkError | None) -> None:
         """A call with a function was answered."""
@@ -67,4 +68,4 @@ class SessionWatches(WatchTable):
 
     def end(self, state: KeeperState) -> list[Fired]:
         """The session is over."""
-        return [Fired(functions, WatchedEvent(EventType.NONE, state, path)) for path, functions in self.take_all()]
+        return [Fired(functions, WatchedEvent(EventType.NONE, state, told(path))) for path, functions in self.take_all()]

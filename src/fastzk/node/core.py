@@ -19,31 +19,32 @@ Rules:
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 
 from fastzk import limits
 from fastzk._core.apply import Machine
 from fastzk._core.arena import Arena
-from fastzk._core.blocks import block_checksum, count_entries, make_entry, seal
+from fastzk._core.blocks import block_checksum, count_entries, make_entry, seal, take_reconfigs
 from fastzk._core.tree import format_tree
-from fastzk.config import Address, ConfigError, NodeConfig, parse_address
+from fastzk.config import NodeConfig
+from fastzk.node.contacts import Contacts
 from fastzk.node.divergence import Diverged, DivergenceFile
 from fastzk.node.dynamic import client_address
 from fastzk.node.footing import Footing
+from fastzk.node.leading import Leading
 from fastzk.node.leases import Leases
 from fastzk.node.pending import Pending
 from fastzk.node.ports import World
 from fastzk.node.restart import StartAnew
-from fastzk.node.roster import NOWHERE, Roster
+from fastzk.node.roster import Roster
 from fastzk.node.snapshots import Fetching, Sharing, Snapshots
+from fastzk.node.telling import Telling
 from fastzk.node.upkeep import Upkeep
-from fastzk.node.workers import FOLLOWER, LEADER, LOOKING, OBSERVER, READ, STANDALONE, TOUCH, WRITES, NodeStatus
+from fastzk.node.workers import READ, TOUCH, WRITES
 from fastzk.raft.messages import Append, ProtocolError, Range
-from fastzk.raft.peer import Busy, ChangePending, EpochFull, NotLeader, Peer, Ready, Role
+from fastzk.raft.peer import Busy, EpochFull, NotLeader, Peer, Ready, Role
 from fastzk.state.comparison import Comparison
 from fastzk.state.formation import SoundState
 from fastzk.state.members import Members
-from fastzk.state.standing import Standing
 from fastzk.storage.checked import CheckedText
 from fastzk.storage.identity import MEMBERS_NAME
 from fastzk.storage.log import LogWriter
@@ -78,7 +79,9 @@ class NodeCore:
         self._history_file = found.history_file
         # Checksum of the first block, once that is committed: nodes of another history are not listened to.
         self.history = found.history
-        self.writer = LogWriter(self.log, appender=world.make_appender(self.log))
+        # No longer than what a snapshot is due after, so that there is something to remove behind one.
+        segment_bytes = min(limits.SEGMENT_BYTES_MAX, world.pace.log_bytes)
+        self.writer = LogWriter(self.log, segment_bytes_max=segment_bytes, appender=world.make_appender(self.log))
         self.machine, base = self._load(arena, store, found.snapshot)
         self._roster = Roster(base, self.log)
         self._members_file = CheckedText(world.disk, directory, MEMBERS_NAME, config.node_id, world.uid)
@@ -96,7 +99,6 @@ class NodeCore:
             random=world.random,
         )
         self.footing = Footing(config.node_id, world.uid, base.membership.voters, found.soundness_file, found.soundness)
-        self._upkeep = Upkeep(config, self.machine, arena)
         self.snapshots = Snapshots(store, arena, self.machine, self.writer, world.pace, world.start_snapshot)
         self._sharing = Sharing(store, world.nodes.send)
         self._fetching = Fetching(store, world.nodes.send)
@@ -111,24 +113,20 @@ class NodeCore:
         self._generation = 0
         # The leader's stamp; never falls.
         self._time_ms = self.log.last_time_ms
-        # The round that holds; writes of older rounds are dropped, since their workers send them again in this one.
-        self._round = 1
-        self._is_round_due = False
-        self._told: tuple[NodeStatus, int] | None = None
-        self._told_zxid = 0
         self.leases = Leases(config.tick_time_ms, now_ms)
         self._ticks = 0
         # Committed ranges wait to be applied: the next turn is to begin at once.
         self.is_left_over = False
         self._now_ms = now_ms
         self._wall_ms = 0
-        self._standing = Standing(config.leaderless_ms_max, now_ms)
-        self._has_said_alone = False
+        self.telling = Telling(config, self.peer, self.machine, self.footing, world.workers, now_ms)
         self.next_tick_ms = now_ms + limits.TICK_MS
-        # Where nodes are that are no members as far as we know: (address, until when it is kept).
-        self._others: dict[int, tuple[Address, int]] = {}
         world.nodes.set_history(self.history)
-        self._set_addresses()
+        self._contacts = Contacts(config, self._roster, world.nodes)
+        upkeep = Upkeep(config, self.machine, arena)
+        self.leading = Leading(
+            config, self, self.peer, self.machine, self.leases, self._contacts, upkeep, lambda: self.footing.is_sound
+        )
 
     def _recover(self, directory: str, store: SnapshotStore) -> Recovered:
         """What the disk holds, repaired as far as that may be done."""
@@ -158,9 +156,9 @@ class NodeCore:
         return self.peer.role is Role.LEADER
 
     @property
-    def status(self) -> NodeStatus | None:
-        """What workers were told last."""
-        return self._told[0] if self._told else None
+    def _is_reigning(self) -> bool:
+        """Whether this node leads, and the entry that opens its epoch is applied."""
+        return self.is_leader and self.leases.is_kept_in(self.peer.epoch)
 
     # --- what comes in
 
@@ -187,8 +185,7 @@ class NodeCore:
         self._ticks += 1
         if self.footing.is_new or self._ticks % limits.PRESENT_TICKS == 0:
             self._world.nodes.send_all(self._present())
-        if self._is_round_due and self.peer.leader_id:
-            self._begin_round()
+        self.telling.tick()
         if self.footing.tick(self.peer) and self.peer.leader_id:
             self._world.nodes.send(self.peer.leader_id, Rejoin(self.footing.soundness.nonce))
         self._compare()
@@ -196,9 +193,9 @@ class NodeCore:
         self._sharing.tick(self._now_ms, self.peer.behind())
         if self.snapshots.tend():
             self.peer.purged()
-        self._forget_others()
-        if self.is_leader and self.leases.is_kept_in(self.peer.epoch):
-            self._keep_up()
+        self._contacts.tick(self._now_ms)
+        if self._is_reigning:
+            self.leading.tick(self._now_ms, max(self._time_ms, self._wall_ms))
 
     def _present(self) -> Present:
         """What the others are told: that we are there, and what we are."""
@@ -226,44 +223,6 @@ class NodeCore:
         store.remove(*(index for index in store.list() if index > comparison.agreed_index))
         raise StartAnew(what)
 
-    def _keep_up(self) -> None:
-        """What a leader proposes by itself."""
-        if self.peer.membership_index == 0 or self._is_address_new():
-            self._propose_members(self._with_own_address(self._roster.in_force))
-        due = self.leases.due()
-        if due:
-            logger.info("%d session(s) expire, the first of them %#x", len(due), due[0][0])
-        for session_id, attach_zxid in due:
-            self._add(make_entry(OP_CLOSE_SESSION, b"", session_id=session_id, attach_zxid=attach_zxid), 1)
-        wall_ms = max(self._time_ms, self._wall_ms)
-        is_idle = not self._pending
-        for entry in self._upkeep.due(self.peer.epoch, self._now_ms, wall_ms, self.peer.last_index, is_idle=is_idle):
-            self._add(entry, 1)
-
-    def _is_address_new(self) -> bool:
-        """Whether this node, which decides alone, was given another address."""
-        own = self._config.peers.get(self._config.node_id)
-        known = self._roster.in_force.get(self._config.node_id)
-        return self.peer.is_single and own is not None and known is not None and known.address != own
-
-    def _with_own_address(self, members: Members) -> Members:
-        own = self._config.peers.get(self._config.node_id)
-        if own is None:
-            return members
-        return replace(
-            members,
-            members=tuple(replace(each, address=own) if each.node_id == self._config.node_id else each for each in members.members),
-        )
-
-    def _propose_members(self, members: Members) -> bool:
-        """Proposes a membership; False when that must wait."""
-        try:
-            block = self._seal([make_entry(OP_MEMBERS, members.encode())], 1, kind=BLOCK_MEMBERS)
-            self.peer.propose_membership(block, 1, members.membership)
-        except (NotLeader, Busy, EpochFull, ChangePending):
-            return False
-        return True
-
     def hear_node(self, sender: int, message: EnsembleMessage) -> None:
         """Another node said something.  Raises ProtocolError, and changes nothing, if no correct node says it."""
         match message:
@@ -274,7 +233,7 @@ class NodeCore:
             case Touch():
                 self._touch(message.session_ids)
             case Resend():
-                self._is_round_due = True
+                self.telling.lose()
             case Present():
                 self._hear_present(sender, message)
             case Sample():
@@ -282,10 +241,10 @@ class NodeCore:
             case Rejoin():
                 entry = self.footing.entry_for(sender, message.nonce) if self.is_leader else None
                 if entry is not None:
-                    self._add(entry, 1)
+                    self.add(entry, 1)
             case Offer():
                 if sender == self.peer.leader_id:
-                    self._fetching.offered(sender, message, self.machine.applied_index, self._now_ms)
+                    self._fetching.offered(sender, self.peer.epoch, message, self.machine.applied_index, self._now_ms)
             case Ask():
                 self._sharing.hear(sender, message)
             case Piece():
@@ -293,51 +252,19 @@ class NodeCore:
             case _:
                 self.peer.step(message)
                 if isinstance(message, Append):
-                    self._standing.hear_committed(message.committed_index)
+                    self.telling.hear_committed(message.committed_index)
 
     def _hear_present(self, sender: int, present: Present) -> None:
-        self._upkeep.hear_client_address(sender, present.client_address)
+        self.leading.upkeep.hear_client_address(sender, present.client_address)
         self.footing.hear(sender, present, self._world.random.getrandbits(64) | 1, self.peer)
         if present.state is SoundState.NEW and not self.footing.is_new:
             self._world.nodes.send(sender, self._present())
-        if sender in self._roster.in_force.addresses or not present.address:
-            return
-        try:
-            address = parse_address(present.address, f"node {sender}")
-        except ConfigError as error:
-            raise ProtocolError(str(error)) from error
-        is_known = sender in self._others
-        self._others[sender] = (address, self._now_ms + FORMER_MS)
-        if not is_known:
-            self._set_addresses()
-
-    def _set_addresses(self) -> None:
-        """Tells the links whom to talk to: the members, who was one, and while we are none ourselves those of --peers."""
-        members = self._roster.in_force.addresses
-        known = {node_id: address for node_id, (address, _) in self._others.items()}
-        given = {} if self._config.node_id in members else self._config.peers
-        every = {**given, **known, **members}
-        self._world.nodes.set_addresses({node_id: address for node_id, address in every.items() if address != NOWHERE})
-
-    def _forget_others(self) -> None:
-        gone = [node_id for node_id, (_, until_ms) in self._others.items() if self._now_ms > until_ms]
-        for node_id in gone:
-            del self._others[node_id]
-        if gone:
-            self._set_addresses()
-
-    def _members_changed(self, former: Members) -> None:
-        """The members in force are others than before."""
-        now = self._roster.in_force
-        for each in former.members:
-            if now.get(each.node_id) is None:
-                self._others[each.node_id] = (each.address, self._now_ms + FORMER_MS)
-        self._set_addresses()
+        self._contacts.hear(sender, present.address, self._now_ms)
 
     def node_lost(self, node_id: int) -> None:
         """Another node has closed its link."""
         if node_id == self.peer.leader_id:
-            self._is_round_due = True
+            self.telling.lose()
         self.peer.peer_lost(node_id)
 
     def node_skipped(self, node_id: int) -> None:
@@ -349,7 +276,7 @@ class NodeCore:
         """A worker said something."""
         if kind == WRITES:
             assert count_entries(payload, node_id=self._config.node_id, worker=number) == count, f"worker {number} miscounts"
-            if round_ == self._round:
+            if round_ == self.telling.round:
                 self._add(payload, count)
         elif kind == TOUCH:
             self._touch(payload)
@@ -360,22 +287,11 @@ class NodeCore:
 
     def workers_skipped(self) -> None:
         """Something that a worker sent has not arrived."""
-        self._is_round_due = True
-
-    def worker_came(self, number: int) -> None:
-        """A worker is there from now on."""
-        self.machine.add_worker(number)
-        self._world.workers.welcome(number, self.machine.applied_zxid)
-        if self._told is not None:
-            self._world.workers.tell_status(number, self._told[0], self._round)
-
-    def worker_gone(self, number: int) -> None:
-        """A worker is no longer there."""
-        self.machine.remove_worker(number)
+        self.telling.lose()
 
     def _add(self, entries: bytes, count: int) -> None:
         if not self._pending.add(entries, count):
-            self._is_round_due = True
+            self.telling.lose()
 
     def _touch(self, session_ids: bytes) -> None:
         if self.is_leader:
@@ -392,10 +308,13 @@ class NodeCore:
             self._pending.take_all()
         self._was_leader = self.is_leader
         self._do_ready()
-        self._tell_status()
+        if self._is_reigning:
+            self.leading.step(self._now_ms)
+            self._do_ready()  # the next block's place is known once the log thread has been given those before it
+        self.telling.tell_status(self._now_ms)
         self._pass_on()
         self._do_ready()
-        self._tell_commits()
+        self.telling.tell_commits()
         if self._fetching.has_arrived:
             raise StartAnew("a snapshot has been fetched, which is to be begun with")
 
@@ -421,26 +340,59 @@ class NodeCore:
         for count, entries in self._pending.take_all():
             # Without a leader they are dropped: the round that the next one begins brings them back.
             if leader_id and not self._world.nodes.send(leader_id, Forward(count, entries, self.peer.epoch)):
-                self._is_round_due = True
+                self.telling.lose()
 
     def _propose(self) -> bool:
         taken = self._pending.take_block()
+        entries, count, reconfigs = [], 0, []
+        for batch_count, batch in taken:
+            # A request for other members is logged with its answer, when there is one.
+            rest, rest_count, found = take_reconfigs(batch, batch_count)
+            reconfigs += found
+            if rest_count:
+                entries.append(rest)
+                count += rest_count
         try:
-            self._propose_block([entries for _, entries in taken], sum(count for count, _ in taken))
+            if count:
+                self._propose_block(entries, count)
         except Busy:
             self._pending.put_back(taken)
             return False
         except (NotLeader, EpochFull):
             self._pending.take_all()
             return False
+        if reconfigs:
+            self.leading.reconfig.take(reconfigs, self.peer.last_index)
         return True
 
     def _propose_block(self, entries: list[bytes], count: int) -> None:
-        block = self._seal(entries, count)
+        block = self.seal(entries, count)
         self.peer.propose(count, block)
         self._world.tells.proposed(len(block))
 
-    def _seal(self, entries: list[bytes], count: int, kind: int = 0) -> bytes:
+    # --- the desk of a leader (leading.py)
+
+    def add(self, entries: bytes, count: int) -> None:
+        """Takes a leader's own entries for one of the next blocks."""
+        self._pending.add(entries, count, is_own=True)
+
+    def drop(self, op: int) -> None:
+        """Takes a leader's own entries of an operation back, as far as they are in no block."""
+        self._pending.drop(op)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether all that was added is in the log."""
+        return not self._pending
+
+    def ask_again(self, node_id: int) -> bool:
+        """Has a node's workers send again what is unanswered; False when it could not be told."""
+        if node_id == self._config.node_id:
+            self.telling.lose()
+            return True
+        return self._world.nodes.send(node_id, Resend())
+
+    def seal(self, entries: list[bytes], count: int, kind: int = 0) -> bytes:
         """The next block.  Raises NotLeader."""
         self._time_ms = max(self._time_ms, self._wall_ms)
         return seal(
@@ -471,21 +423,16 @@ class NodeCore:
                 self.is_left_over = True
                 break
         if not self.is_leader:
-            self.leases.end()
+            self.leading.end()
 
     def _change_log(self, ready: Ready) -> None:
         """Hands the log thread what it is to do, and follows the members that this brings."""
-        former = self._roster.in_force
         if ready.truncate_after is not None:
             logger.info("log is cut after entry %d: a newer leader has another history", ready.truncate_after)
             self.writer.truncate_after(ready.truncate_after)
-            self._roster.cut(ready.truncate_after)
         self._generation = ready.generation
         self.writer.append(ready.append)
-        for batch in ready.append:
-            self._roster.append(batch)
-        if self._roster.in_force is not former:
-            self._members_changed(former)
+        self._contacts.log_changed(ready.truncate_after, ready.append, self._now_ms)
 
     def _begin_epoch(self) -> None:
         logger.info("node %d leads epoch %#x", self._config.node_id, self.peer.epoch)
@@ -501,7 +448,7 @@ class NodeCore:
         if self._roster.apply(batch):
             self._members_file.save(self._roster.applied.encode())
         self.footing.applied(self.machine.take_rejoins(), batch.last_index, batch.epoch)
-        self.snapshots.applied(batch, self.history, self._roster.applied.encode())
+        self.snapshots.applied(batch, self.history, self._roster.applied)
         self._time_ms = max(self._time_ms, self.machine.applied_time_ms)
         changes = self.machine.take_session_changes()
         if self.is_leader:
@@ -512,77 +459,6 @@ class NodeCore:
         self.history = block_checksum(batch.payload)
         self._history_file.save(self.history)
         self._world.nodes.set_history(self.history)
-
-    # --- what workers are told
-
-    def _tell_status(self) -> None:
-        peer = self.peer
-        leader_id = peer.leader_id or 0
-        standing = self._standing
-        standing.update(
-            self._now_ms,
-            has_leader=leader_id != 0,
-            applied_index=self.machine.applied_index,
-            is_epoch_applied=self.machine.applied_zxid >> 32 == peer.epoch,
-        )
-        if standing.is_alone != self._has_said_alone:
-            self._say_alone(leader_id)
-        if not self._config.peers:
-            role = STANDALONE
-        elif peer.role is Role.LEADER:
-            role = LEADER
-        elif leader_id:
-            role = FOLLOWER if peer.membership.has_voter(self._config.node_id) else OBSERVER
-        else:
-            role = LOOKING
-        # What it has applied is old, and was the ensemble's once: good enough for who asks for no more than that.
-        is_read_only = self._config.has_read_only_mode and standing.is_alone and self.machine.applied_index > 0
-        status = NodeStatus(peer.epoch, leader_id, role, standing.is_serving, is_read_only)
-        if self._told is not None:
-            old = self._told[0]
-            if status == old and self._told[1] == self._round:
-                return
-            if leader_id and (leader_id, peer.epoch) != (old.leader_id, old.epoch):
-                self._begin_round()
-            if status.is_serving != old.is_serving:
-                logger.info("node %d %s clients", self._config.node_id, "serves" if status.is_serving else "no longer serves")
-        self._told = (status, self._round)
-        for number in self._world.workers.numbers:
-            self._world.workers.tell_status(number, status, self._round)
-
-    def _say_alone(self, leader_id: int) -> None:
-        """Tells people why a node does not serve, and when it can again."""
-        self._has_said_alone = self._standing.is_alone
-        voters = self._config.voters
-        if not self._standing.is_alone:
-            logger.info("node %d has a leader: node %d", self._config.node_id, leader_id)
-        elif self._standing.is_stuck:
-            logger.warning(
-                "node %d does not get what is committed (applied %d of %d): do the other nodes listen to it?",
-                self._config.node_id,
-                self.machine.applied_index,
-                self._standing.heard_committed_index,
-            )
-        else:
-            logger.warning(
-                "node %d waits for a leader: %d of nodes %s must run and reach each other",
-                self._config.node_id,
-                len(voters) // 2 + 1,
-                ", ".join(map(str, voters)),
-            )
-
-    def _begin_round(self) -> None:
-        self._round += 1
-        logger.debug("round %d: unanswered writes are sent again", self._round)
-        self._is_round_due = False
-
-    def _tell_commits(self) -> None:
-        zxid = self.machine.applied_zxid
-        for number in self._world.workers.numbers:
-            items = self.machine.take_items(number)
-            if items or zxid != self._told_zxid:
-                self._world.workers.commit(number, items, zxid)
-        self._told_zxid = zxid
 
 
 __all__ = ["Diverged", "NodeCore", "ProtocolError"]

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Mapping
 
 from fastzk.config import Address, ConfigError, NodeConfig, parse_address
 
@@ -23,20 +22,6 @@ def client_address(config: NodeConfig) -> Address | None:
     if config.zk.is_loopback and any(not address.is_loopback for address in config.peers.values()):
         return None
     return config.zk
-
-
-def membership_text(config: NodeConfig, clients: Mapping[int, Address]) -> str:
-    """The text of /zookeeper/config; `clients` are the addresses where nodes serve ZooKeeper's protocol, as far as known.
-
-    Empty for a node that stands alone, as with ZooKeeper."""
-    if not config.peers:
-        return ""
-    lines = []
-    for node_id, address in sorted(config.peers.items()):
-        where = f";{clients[node_id]}" if node_id in clients else ""
-        host = f"[{address.host}]" if ":" in address.host else address.host
-        lines.append(f"server.{node_id}={host}:{address.port}:0:participant{where}\n")
-    return "".join(lines) + "version=0"
 
 
 def clients_of(text: str) -> dict[int, Address]:

@@ -22,6 +22,7 @@ from fastzk.node.core import NodeCore
 from fastzk.node.engine_tells import EngineTells
 from fastzk.node.ports import World
 from fastzk.node.setup import EngineSetup
+from fastzk.node.snapshots import SnapshotPace
 from fastzk.node.workers import MODES, WorkerLinks
 from fastzk.raft.messages import ProtocolError
 from fastzk.storage.disk import RealDisk
@@ -68,7 +69,10 @@ class Engine:
         config = setup.config
         self._config = config
         self._ready_fd = setup.ready_fd
-        self._is_ending = False
+        self._is_leaving = self._is_ending = False
+        # Until when another node may take over the lead of one that is to end; 0 before that was asked for.
+        self._handover_until_ms = 0
+        self._has_said_handed_over = False
         self._has_said_serving = False
         incarnation = int.from_bytes(os.urandom(8), "little")
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -78,7 +82,8 @@ class Engine:
         arena = Arena.create(map_shared(setup.arena_fd, limits.ARENA_BYTES, is_writable=True))
         self._tells = EngineTells(setup, arena)
         chance = random.Random(int.from_bytes(os.urandom(32), "little"))
-        world = World(RealDisk(), self._nodes, self._workers, self._tells, chance, uid=setup.uid, members=setup.members)
+        pace = SnapshotPace(config.snapshot_entries, config.snapshot_log_bytes, kept=config.snapshots_kept)
+        world = World(RealDisk(), self._nodes, self._workers, self._tells, chance, uid=setup.uid, members=setup.members, pace=pace)
         self._core = NodeCore(config, arena, world, _monotonic_ms())
         self._ticks = 0
         for source in (self._tells.fd, self._workers.router, self._core.writer.fd):
@@ -109,7 +114,9 @@ class Engine:
         self._context.term()
 
     def _on_sigterm(self, signum: int, frame: FrameType | None) -> None:
-        self._is_ending = True
+        # The first asks for what others depend on to be given away, the second comes when no client is served any more.
+        self._is_ending = self._is_leaving
+        self._is_leaving = True
 
     def _turn(self) -> None:
         core = self._core
@@ -121,6 +128,8 @@ class Engine:
         self._hear_workers()
         core.finish()
         self._say_serving()
+        if self._is_leaving and not self._has_said_handed_over:
+            self._hand_over(_monotonic_ms())
         if self._tells.fd in ready:
             self._tells.hear(core.is_leader, core.leases.table, core.leases.session_ms)
 
@@ -150,13 +159,21 @@ class Engine:
             self._core.workers_skipped()
         for number, is_here in self._workers.take_changes():
             if is_here:
-                self._core.worker_came(number)
+                self._core.telling.came(number)
             else:
-                self._core.worker_gone(number)
+                self._core.telling.gone(number)
+
+    def _hand_over(self, now_ms: int) -> None:
+        """Lets another node lead before this one ends, so that nobody has to wait for an election; then says so."""
+        if not self._handover_until_ms:
+            self._handover_until_ms = now_ms + limits.HANDOVER_MS_MAX if self._core.hand_over() else now_ms
+        if now_ms >= self._handover_until_ms or (not self._core.is_leader and self._core.peer.leader_id):
+            self._has_said_handed_over = True
+            os.write(self._ready_fd, b"handed over\n")
 
     def _say_serving(self) -> None:
         """Tells the supervisor, once, that clients are served."""
-        status = self._core.status
+        status = self._core.telling.status
         if self._has_said_serving or status is None or not status.is_serving:
             return
         if len(self._workers.numbers) < self._config.workers:

@@ -18,7 +18,7 @@ class Leases:
     """The expiry table of an engine, and the clock that it goes by."""
 
     def __init__(self, tick_time_ms: int, now_ms: int) -> None:
-        self.table = ExpiryTable(tick_time_ms // 4)
+        self.table = ExpiryTable(tick_time_ms // 4, limits.TOUCH_GRACE_MS)
         # The epoch that the table was begun in; it counts only in this one.
         self._epoch = -1
         self._now_ms = now_ms

@@ -18,6 +18,7 @@ from fastzk.config import (
     NodeConfig,
     check_container_interval,
     check_node_id,
+    check_snapshots,
     check_timeouts,
     check_tls,
     parse_cpus,
@@ -64,6 +65,7 @@ def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
     peers, observers = parse_peers(options.peers, node_id, is_consented=is_consented)
     tls = check_tls(options.zk_tls, options.tls_cert, options.tls_key, options.tls_ca, options.tls_client_auth)
     _check_listeners({"--zk": zk, "--native": native, "--peers": peers.get(node_id), "--zk-tls": tls.address if tls else None})
+    entries, log_bytes, kept = check_snapshots(options.snapshot_entries, options.snapshot_log_mib, options.snapshots_kept)
     return NodeConfig(
         node_id=node_id,
         peers=peers,
@@ -78,6 +80,9 @@ def parse_arguments(arguments: Sequence[str]) -> NodeConfig:
         container_check_ms=check_container_interval(options.container_check_interval),
         session_timeout_ms_min_asked=min_ms,
         session_timeout_ms_max_asked=max_ms,
+        snapshot_entries=entries,
+        snapshot_log_bytes=log_bytes,
+        snapshots_kept=kept,
         connections_per_address_max=options.max_client_cnxns,
         words=defs.WORDS_OFFERED if options.words is None else parse_words(options.words),
         has_local_sessions=options.local_sessions,
@@ -144,6 +149,7 @@ def _parser() -> argparse.ArgumentParser:
         help="cores to run on, the engine's first (default: all that are allowed); `any`: the kernel chooses, "
         "which is better where several nodes share a machine",
     )
+    _add_snapshot_options(parser)
     _add_session_options(parser)
     _add_security_options(parser)
     option(
@@ -154,6 +160,32 @@ def _parser() -> argparse.ArgumentParser:
     )
     option("--version", action="version", version=f"fastzk-node {VERSION}")
     return parser
+
+
+def _add_snapshot_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("snapshots, and the log that they make needless")
+    option = group.add_argument
+    option(
+        "--snapshot-entries",
+        type=int,
+        default=limits.SNAPSHOT_ENTRIES,
+        metavar="N",
+        help="a snapshot is taken after so many writes (default %(default)s)",
+    )
+    option(
+        "--snapshot-log-mib",
+        type=int,
+        default=limits.SNAPSHOT_LOG_BYTES >> 20,
+        metavar="MIB",
+        help="or after so much log, if that comes first (default %(default)s)",
+    )
+    option(
+        "--snapshots-kept",
+        type=int,
+        default=limits.SNAPSHOTS_KEPT,
+        metavar="N",
+        help="so many are kept, with the log behind the oldest of them; the rest is removed (default %(default)s)",
+    )
 
 
 def _add_session_options(parser: argparse.ArgumentParser) -> None:

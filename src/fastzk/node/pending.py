@@ -4,7 +4,11 @@ Rule: they may be dropped at any time; their workers keep them, and send all tha
 
 from __future__ import annotations
 
+import struct
+
 from fastzk import limits
+
+_OP, _OP_AT = struct.Struct("<i"), 8  # of entry_t
 
 
 class Pending:
@@ -17,9 +21,9 @@ class Pending:
     def __bool__(self) -> bool:
         return bool(self._batches)
 
-    def add(self, entries: bytes, count: int) -> bool:
-        """Takes a batch; False when there is no room for it."""
-        if self._bytes + len(entries) > limits.PENDING_BYTES_MAX:
+    def add(self, entries: bytes, count: int, *, is_own: bool = False) -> bool:
+        """Takes a batch; False when there is no room for it.  For a leader's own entries there is: nobody would send them again."""
+        if not is_own and self._bytes + len(entries) > limits.PENDING_BYTES_MAX:
             return False
         self._batches.append((count, entries))
         self._bytes += len(entries)
@@ -39,6 +43,12 @@ class Pending:
         """Gives back what could not be proposed; it is first in line again."""
         self._batches[:0] = taken
         self._bytes += sum(len(entries) for _, entries in taken)
+
+    def drop(self, op: int) -> None:
+        """Drops what the leader itself added of an operation, each a batch of its own."""
+        kept = [batch for batch in self._batches if batch[0] > 1 or _OP.unpack_from(batch[1], _OP_AT)[0] != op]
+        self._bytes -= sum(len(entries) for _, entries in self._batches) - sum(len(entries) for _, entries in kept)
+        self._batches = kept
 
     def take_all(self) -> list[tuple[int, bytes]]:
         """Takes everything."""

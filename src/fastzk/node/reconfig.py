@@ -158,8 +158,9 @@ class ReconfigDriver:
             return asker is not None
         if (asker.session_id, asker.cxid, self._body) != (again.session_id, again.cxid, entry.body):
             return False
-        self._asker = again
-        return True
+        if again.attach_zxid > asker.attach_zxid:
+            self._asker = again
+        return again.attach_zxid != asker.attach_zxid
 
     def step(self, now_ms: int) -> None:
         """Goes as far as it can; called by a leader whose epoch has begun, each turn, or each tick at least."""

@@ -23,6 +23,7 @@ from fastzk._core.arena import Arena
 from fastzk._core.blocks import check
 from fastzk._core.snapshot_write import SnapshotEncoder
 from fastzk.raft.messages import Range
+from fastzk.state.members import Members
 from fastzk.storage.log import LogWriter
 from fastzk.storage.segments import End
 from fastzk.storage.snapshot_file import SnapshotDamaged
@@ -85,7 +86,7 @@ class Snapshots:
         # The log behind the oldest snapshot kept is still to be removed.
         self._is_purge_due = True
 
-    def applied(self, batch: Range, history: int, members: bytes) -> None:
+    def applied(self, batch: Range, history: int, members: Members) -> None:
         """A batch was applied; `members` are those in force at its end."""
         self._entries += batch.count
         self._bytes += batch.size
@@ -97,11 +98,12 @@ class Snapshots:
         if self._run is None:
             self._begin(batch, history, members)
 
-    def _begin(self, batch: Range, history: int, members: bytes) -> None:
+    def _begin(self, batch: Range, history: int, members: Members) -> None:
         self._arena.pin()
         encoder = SnapshotEncoder(self._arena, limits.SNAPSHOT_CHUNK_BYTES)
         chain = self._machine.digest_chain.to_bytes(CHAIN_BYTES, "little")
-        meta = meta_of(encoder, End.after(check(batch.payload)), history=history, membership=members, chain=chain)
+        end = End.after(check(batch.payload))
+        meta = meta_of(encoder, end, history=history, membership=members.encode(), chain=chain)
         self._job = self.store.begin(meta, encoder)
         self._run = self._start(self._job)
 
@@ -208,12 +210,13 @@ class Fetching:
         self._store = store
         self._send = send
         self._download: Download | None = None
-        self._source = 0
+        # The leader that offered it, and its epoch, which this node is in: the snapshot holds nothing of a later one.
+        self._source = self._epoch = 0
         self._asked_ms = 0
         # A snapshot is on the disk that is to be begun with.
         self.has_arrived = False
 
-    def offered(self, leader_id: int, offer: Offer, applied_index: int, now_ms: int) -> None:
+    def offered(self, leader_id: int, epoch: int, offer: Offer, applied_index: int, now_ms: int) -> None:
         """The leader of the present epoch has a snapshot; we are behind its log."""
         if self.has_arrived or offer.index <= applied_index:
             return
@@ -228,7 +231,7 @@ class Fetching:
                 return
             done = self._download.offset
             logger.info("fetching the snapshot at entry %d from node %d: %d of %d bytes", offer.index, leader_id, done, offer.size)
-        self._source = leader_id
+        self._source, self._epoch = leader_id, epoch
         self._go_on(now_ms)
 
     def hear(self, sender: int, piece: Piece, now_ms: int) -> None:
@@ -262,7 +265,8 @@ class Fetching:
         assert download is not None, "there is nothing to go on with"
         if download.is_whole:
             try:
-                download.finish()
+                epoch = download.finish().end.last_zxid >> 32
+                assert epoch <= self._epoch, f"Z1: a snapshot of epoch {epoch} from the leader of {self._epoch}"
             except SnapshotDamaged as damage:
                 logger.warning("%s: it came damaged, and is fetched again from there", damage)
             else:

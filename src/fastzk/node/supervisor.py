@@ -34,6 +34,7 @@ from fastzk.node.stats import STATS_BYTES
 from fastzk.node.tls_context import CertificateFiles
 from fastzk.node.tls_gate import GateConfig, run_gate
 from fastzk.node.worker import WorkerConfig, run_worker
+from fastzk.state.members import Members
 from fastzk.storage.identity import DataDirectory, IdentityError
 from fastzk.storage.log import LogDamaged, LogFailed
 from fastzk.storage.recovery import RecoveryRefused
@@ -46,6 +47,8 @@ STEADY_S = 5.0
 BACKOFF_S_MIN, BACKOFF_S_MAX = 0.05, 2.0
 # How long children get to end by themselves before they are killed.
 WORKER_END_S, ENGINE_END_S = 5.0, 10.0
+# How long an engine may take to give the lead to another node; it gives up by itself before that.
+HANDOVER_S = 3.0
 
 _WHY_IT_ENDS = "the node ends, since what it cannot store it must not promise"
 
@@ -74,11 +77,12 @@ class Supervisor:
         self._directory = DataDirectory.claim(str(config.data_dir), config.node_id, config.voters, members)
         for note in self._directory.notes:
             logger.warning("%s", note)
-        if self._directory.members != members:
+        others = [each for each in Members.decode(self._directory.members).addresses if each != config.node_id]
+        if others and not config.peers:
             self._directory.close()
             raise IdentityError(
-                f"{config.data_dir}: holds what other members agreed on than --peers names for {_told(config)}; "
-                "give the --peers that it was made with, or another --data-dir"
+                f"{config.data_dir}: belongs to an ensemble with nodes {', '.join(map(str, others))}, and was started alone; "
+                "give it --peers with its own address (the others are known), or another --data-dir"
             )
         self._listeners: dict[str, socket.socket] = {}
         self._natives: list[socket.socket] = []  # one for each place of a worker
@@ -333,7 +337,9 @@ class Supervisor:
         slot.backoff_s = min(max(BACKOFF_S_MIN, 2 * slot.backoff_s), BACKOFF_S_MAX)
 
     def _end_children(self) -> None:
-        """Workers first, so that clients are let go of; then the engine."""
+        """First another node takes the lead, while clients are still served; then the workers, so that clients are let go of;
+        then the engine."""
+        self._hand_over()
         self._kill_workers(signal.SIGTERM, WORKER_END_S)
         self._kill_workers(signal.SIGKILL, WORKER_END_S)
         if self._engine_pid:
@@ -348,6 +354,26 @@ class Supervisor:
             self._status = 0 if status == 0 else 1
         elif self._restart_s is not None:
             self._status = 0
+
+    def _hand_over(self) -> None:
+        """Returns when the engine leads no more, or when that is not to be waited for."""
+        if not self._engine_pid:
+            return
+        os.kill(self._engine_pid, signal.SIGTERM)
+        deadline_s = time.monotonic() + HANDOVER_S
+        pidfd = os.pidfd_open(self._engine_pid)
+        try:
+            with selectors.DefaultSelector() as selector:
+                selector.register(pidfd, selectors.EVENT_READ)
+                selector.register(self._ready_fd, selectors.EVENT_READ)
+                while (left_s := deadline_s - time.monotonic()) > 0:
+                    for key, _ in selector.select(left_s):
+                        # It may say first that it serves.
+                        if key.fd == pidfd or b"handed over" in os.read(self._ready_fd, 4096):
+                            return
+        finally:
+            os.close(pidfd)
+        logger.warning("the engine does not say within %.0f s that it leads no more; the node ends all the same", HANDOVER_S)
 
     def _kill_workers(self, number: signal.Signals, seconds: float) -> None:
         running = [slot for slot in self._workers if slot.pid]
@@ -388,10 +414,6 @@ class Supervisor:
         tls = f", inside TLS on {config.tls.address}" if config.tls else ""
         where = f"ZooKeeper's protocol on {config.zk}{tls} and ZeroMQ on {config.native}"
         print(f"fastzk-node {config.node_id}: serving {where} ({line})", flush=True)
-
-
-def _told(config: NodeConfig) -> str:
-    return f"nodes {','.join(map(str, config.voters))}" if config.peers else f"node {config.node_id} alone"
 
 
 def _describe(status: int) -> str:

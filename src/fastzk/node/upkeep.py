@@ -20,7 +20,8 @@ from fastzk._core.blocks import make_entry
 from fastzk._core.reads import answer
 from fastzk.config import Address, ConfigError, NodeConfig, parse_address
 from fastzk.defs import OpCode
-from fastzk.node.dynamic import client_address, clients_of, membership_text
+from fastzk.node.dynamic import client_address, clients_of
+from fastzk.state.members import Members
 from fastzk.wire.jute import BUFFER, STRING, RecordError, decode_fields, encode_fields
 
 OP_CONFIG, OP_REAP = -14, 20
@@ -71,9 +72,14 @@ class Upkeep:
         except ConfigError:
             self._clients.pop(node_id, None)
 
-    def due(self, epoch: int, now_ms: int, wall_ms: int, last_index: int, *, is_idle: bool) -> list[bytes]:
+    def clients(self) -> Mapping[int, Address]:
+        """Where the clients of nodes go, as far as that is known."""
+        return self._clients_known(config_text(self._arena))
+
+    def due(self, epoch: int, now_ms: int, wall_ms: int, last_index: int, members: Members | None, *, is_idle: bool) -> list[bytes]:
         """The entries to propose now; for a leader whose epoch has begun, once each tick.
 
+        `members` are those that /zookeeper/config is to tell of, None while they change, or for a node that stands alone;
         `is_idle` says that everything it was asked to propose is in the log, which ends at `last_index`."""
         if epoch != self._epoch:
             self._epoch, self._cursor, self._is_round_open, self._round_index = epoch, 0, False, 0
@@ -85,16 +91,16 @@ class Upkeep:
             if not self._round_index or self._machine.applied_index < self._round_index:
                 return []
             self._is_round_open, self._round_index = False, 0
-        entries = [*self._config_due(now_ms), *self._reaps_due(now_ms, wall_ms)]
+        entries = [*self._config_due(now_ms, members), *self._reaps_due(now_ms, wall_ms)]
         self._is_round_open = bool(entries)
         return entries
 
-    def _config_due(self, now_ms: int) -> Iterable[bytes]:
-        if not self._config.peers or now_ms < self._configured_ms:
+    def _config_due(self, now_ms: int, members: Members | None) -> Iterable[bytes]:
+        if members is None or now_ms < self._configured_ms:
             return
         self._configured_ms = now_ms + CONFIG_MS
         present = config_text(self._arena)
-        text = membership_text(self._config, self._clients_known(present))
+        text = members.zookeeper_text(self._clients_known(present))
         if text != present:
             yield make_entry(OP_CONFIG, text.encode())
 

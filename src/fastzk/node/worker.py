@@ -257,10 +257,10 @@ class Worker:
     def _serve(self) -> None:
         logger.info("worker %d follows its engine from zxid %#x", self._config.worker, self._server.handled_zxid)
         loop, server = self._loop, self._server
-        second_ms = _monotonic_ms() + 1000
+        second_ms = touch_ms = _monotonic_ms() + 1000
         while not self._is_ending:
             now_ms = _monotonic_ms()
-            flags = loop.turn(self._desk.wait_ms(now_ms, max(0, second_ms - now_ms)))
+            flags = loop.turn(self._desk.wait_ms(now_ms, max(0, min(second_ms, touch_ms) - now_ms)))
             if server.entropy_left < ENTROPY_BYTES // 2:
                 server.add_entropy(os.urandom(ENTROPY_BYTES - server.entropy_left))
                 loop.hurry()
@@ -276,9 +276,11 @@ class Worker:
             elif self._desk.is_waiting:
                 self._desk.expire(_monotonic_ms())
                 loop.hurry()
+            if _monotonic_ms() >= touch_ms:
+                touch_ms = _monotonic_ms() + limits.TOUCH_MS
+                self._touch()
             if _monotonic_ms() >= second_ms:
                 second_ms = _monotonic_ms() + 1000
-                self._touch()
                 self._count_local_sessions()
                 self._check_lag()
                 loop.second()

@@ -111,8 +111,8 @@ class Leader:
             raise ProtocolError(f"node {reply.sender} answers {reply}, which was never asked")
         progress.heard(self._tick, reply.is_sound)
         if not reply.is_rejected:
-            progress.accepted(reply.index, reply.probe, reply.is_sound)
-            self.maybe_commit()
+            if progress.accepted(reply.index, reply.probe, reply.is_sound):
+                self.maybe_commit()
             return
         if progress.is_refusal_stale(reply.index, reply.probe):
             return

@@ -22,6 +22,7 @@ class Progress:
         "_inflight",
         "counted_index",
         "counted_tick",
+        "has_answered",
         "heard_tick",
         "inflight_bytes",
         "is_behind",
@@ -41,7 +42,8 @@ class Progress:
         self.match_index = 0
         # The same, from what it said while it was sound: only this counts for a commit.
         self.counted_index = 0
-        # Whether its last reply said that it is sound.
+        # Whether it has replied in this reign, and whether its last reply said that it is sound.
+        self.has_answered = False
         self.is_sound = False
         # The highest probe that came back with an acceptance.
         self.match_probe = 0
@@ -89,15 +91,17 @@ class Progress:
 
     def heard(self, tick: int, is_sound: bool) -> None:
         """The peer has answered in this epoch."""
+        self.has_answered = True
         self.heard_tick = tick
         self.is_sound = is_sound
         if is_sound:
             self.counted_tick = tick
 
-    def accepted(self, index: int, probe: int, is_sound: bool) -> None:
-        """The peer holds our log up to index, and it counts if it was sound as it said so."""
-        if is_sound:
-            self.counted_index = max(self.counted_index, index)
+    def accepted(self, index: int, probe: int, is_sound: bool) -> bool:
+        """The peer holds our log up to index, and it counts if it was sound as it said so.  False if nothing new counts."""
+        is_news = is_sound and index > self.counted_index
+        if is_news:
+            self.counted_index = index
         self.match_probe = max(self.match_probe, probe)
         self.is_behind = False
         if self.is_probing:
@@ -108,6 +112,7 @@ class Progress:
         if index > self.match_index:
             self.match_index = index
             self.next_index = max(self.next_index, index + 1)
+        return is_news
 
     def is_told(self) -> bool:
         """Whether a node that is removed has confirmed it, and was sent that this is committed."""

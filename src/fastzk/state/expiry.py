@@ -3,7 +3,7 @@
 Rule: only the leader expires, and only after its own epoch's first entry is applied, with every timer begun anew: a new
 leader cannot know when the sessions were last heard of (ZooKeeper does the same).
 Rule: time is the caller's monotonic milliseconds.  Sessions wait in buckets of `bucket_ms`: a touch moves one dict entry, and
-a session expires in (timeout, timeout + bucket_ms] after it was last heard of, never earlier."""
+a session expires in (timeout, timeout + grace_ms + bucket_ms] after it was last heard of, never earlier."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ class _Lease:
 class ExpiryTable:
     """Deadlines of sessions, in buckets."""
 
-    def __init__(self, bucket_ms: int) -> None:
+    def __init__(self, bucket_ms: int, grace_ms: int = 0) -> None:
+        """grace_ms: how old the news may be, when it comes, that a session was heard of."""
+        self._grace_ms = grace_ms
         self._bucket_ms = bucket_ms
         self._leases: dict[int, _Lease] = {}
         self._buckets: dict[int, dict[int, None]] = {}
@@ -42,7 +44,7 @@ class ExpiryTable:
     def put(self, session_id: int, attach_zxid: int, timeout_ms: int, now_ms: int) -> None:
         """A session was created or attached anew."""
         self.remove(session_id)
-        lease = _Lease(attach_zxid, timeout_ms, self._bucket_after(now_ms + timeout_ms))
+        lease = _Lease(attach_zxid, timeout_ms, self._bucket_after(now_ms + timeout_ms + self._grace_ms))
         self._leases[session_id] = lease
         self._buckets.setdefault(lease.bucket, {})[session_id] = None
 
@@ -58,7 +60,7 @@ class ExpiryTable:
             lease = self._leases.get(session_id)
             if lease is None:
                 continue
-            bucket = self._bucket_after(now_ms + lease.timeout_ms)
+            bucket = self._bucket_after(now_ms + lease.timeout_ms + self._grace_ms)
             if bucket > lease.bucket:
                 self._leave_bucket(session_id, lease)
                 lease.bucket = bucket
@@ -75,7 +77,7 @@ class ExpiryTable:
                 lease = self._leases[session_id]
                 assert lease.bucket == self._next_bucket, f"session {session_id:#x}: {lease.bucket} in {self._next_bucket}"
                 expired.append((session_id, lease.attach_zxid))
-                lease.bucket = self._bucket_after(now_ms + lease.timeout_ms)
+                lease.bucket = self._bucket_after(now_ms + lease.timeout_ms + self._grace_ms)
                 self._buckets.setdefault(lease.bucket, {})[session_id] = None
             self._next_bucket += 1
         return expired

@@ -1,6 +1,6 @@
 """A snapshot on its way from one node to another: the pieces that are sent, and the file that grows of them.
 
-    Upload(store, index)                            size, identity, read(offset, size)
+    Upload(store, index)                            size, identity, read(offset, size), damage
     Download(store, index, size, identity)          offset, write(offset, data), finish()
 
 The receiver asks for what stands at its `offset`.  Its file keeps the name .part until every byte has been checked; after a
@@ -14,23 +14,39 @@ from fastzk.storage.snapshots import PARTIAL, SnapshotStore
 
 
 class Upload:
-    """A snapshot that others may fetch; it can be read to its end even when it is removed meanwhile."""
+    """A snapshot that others may fetch; it can be read to its end even when it is removed meanwhile.
+
+    What is read has been checked before: else a receiver would fetch the same damage for ever."""
 
     def __init__(self, store: SnapshotStore, index: int) -> None:
+        """Raises SnapshotDamaged when its header is not right."""
         self.index = index
+        # What is wrong with the file, once it was met: then no more than what stands before it can be had.
+        self.damage: SnapshotDamaged | None = None
         self._file = store.disk.open(store.path(index))
         try:
-            self.identity = header_checksum(store.checked_header(self._file, index)[1])
+            header = store.checked_header(self._file, index)[1]
         except SnapshotDamaged:
             self._file.close()
             raise
+        self.identity = header_checksum(header)
         self.size = self._file.size()
+        self._chunks = read_chunks(self._file, header)
+        # Where the part of the file ends that has been checked.
+        self._checked = len(header)
 
     def read(self, offset: int, size: int) -> bytes:
-        """Up to `size` bytes, at most SNAPSHOT_PIECE_BYTES of them; fewer at the end."""
+        """Up to `size` bytes, at most SNAPSHOT_PIECE_BYTES of them; fewer at the end, and before damage."""
+        end = min(offset + min(size, limits.SNAPSHOT_PIECE_BYTES), self.size)
         if offset < 0 or size < 0:
             return b""
-        return self._file.read(offset, min(size, limits.SNAPSHOT_PIECE_BYTES))
+        try:
+            while self._checked < end and self.damage is None:
+                place, payload = next(self._chunks, (self.size, b""))
+                self._checked = place + len(payload)
+        except SnapshotDamaged as damage:
+            self.damage = damage
+        return self._file.read(offset, max(0, min(end, self._checked) - offset))
 
     def close(self) -> None:
         self._file.close()

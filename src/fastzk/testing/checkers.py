@@ -37,7 +37,9 @@ class RaftChecker:
         # Every membership that was ever proposed: last index, epoch, and what it says; the first stands before the log.
         self._memberships: list[tuple[int, int, Membership]] = [(0, 0, base)]
         # What is in force for the leader of each epoch.
-        self._in_force: dict[int, Membership] = {}
+        self._in_force: dict[int, tuple[int, int, Membership]] = {}
+        # The membership that each peer was last seen to know.
+        self._known: dict[int, Membership] = {}
         # The epoch of every index that some leader has counted as committed.
         self._counted: list[int] = [0]
         # The canonical history in order, and by last index: first zxid, epoch, checksum of the payload.
@@ -93,8 +95,22 @@ class RaftChecker:
     def on_membership(self, entries: Range, epoch: int) -> None:
         """A leader has proposed a membership."""
         assert entries.membership is not None, f"{entries} brings no membership"
-        self._memberships.append((entries.last_index, epoch, entries.membership))
-        self._in_force[epoch] = entries.membership
+        at, of, _ = self._in_force[epoch]
+        is_committed = at < len(self._counted) and self._counted[at] == of
+        ensure(is_committed, "membership", f"{entries.membership} follows one at {at} that is not committed")
+        self._in_force[epoch] = (entries.last_index, epoch, entries.membership)
+        self._memberships.append(self._in_force[epoch])
+
+    def on_cut(self, node_id: int, peer: Peer) -> None:
+        """A node has cut its log, or knows another membership: what it knows is the last that its log brings."""
+        start, memberships = self._disks[node_id].start, [(0, self._memberships[0][2])]
+        for index, epoch, membership in self._memberships[1:]:
+            held = self._counted[index] if index <= start.index else peer.epoch_at(index)
+            if held == epoch:
+                memberships.append((index, membership))
+        expected = max(memberships, key=lambda each: each[0])[1]
+        ensure(peer.membership == expected, "membership", f"node {node_id} goes by {peer.membership} instead of {expected}")
+        self._known[node_id] = peer.membership
 
     def on_asked(self, node_id: int, peer: Peer, message: Message) -> None:
         """A message reaches a node, which has not looked at it yet."""
@@ -142,8 +158,8 @@ class RaftChecker:
         ensure(peer.epoch not in self._leader_logs, "election safety", f"epoch {peer.epoch} is led twice")
         start, end = self._disks[node_id].start.index, peer.last_index + 1
         self._leader_logs[peer.epoch] = self._counted[:start] + [peer.epoch_at(index) or 0 for index in range(start, end)]
-        membership = self._membership_in(self._leader_logs[peer.epoch])
-        self._in_force[peer.epoch] = membership
+        self._in_force[peer.epoch] = self._newest_in(self._leader_logs[peer.epoch])
+        membership = self._in_force[peer.epoch][2]
         voters = {node_id, *self._grants.get((peer.epoch, node_id), set())}
         what = f"node {node_id} leads {peer.epoch} by the votes of {sorted(voters)} of {membership}"
         ensure(_are_quorum(membership, voters), "election safety", what)
@@ -157,11 +173,11 @@ class RaftChecker:
 
     def on_counted(self, node_id: int, peer: Peer) -> None:
         """A leader has just committed: a quorum's disks hold what it counted, and that is of its own epoch."""
-        index, membership = peer.committed_index, self._in_force[peer.epoch]
+        index, membership = peer.committed_index, self._in_force[peer.epoch][2]
         epoch = peer.epoch_at(index)
         what = f"node {node_id} commits {index} of {epoch} in {peer.epoch}"
         ensure(epoch == peer.epoch, "5.4.2", what)
-        holders = [other for other in membership.ids if self._has_promised(other, index, epoch)]
+        holders = [other for other in membership.ids if self._has_promised(other, index, peer.epoch)]
         ensure(_are_quorum(membership, holders), "Z2", f"{what}, only {holders} of {membership} hold it")
         known = len(self._counted)
         ensure(index >= known or self._counted[index] == epoch, "Z3", f"{what}, and another has committed something else")
@@ -197,6 +213,8 @@ class RaftChecker:
     def on_turn(self, node_id: int, peer: Peer) -> None:
         """After each turn of a node."""
         disk = self._disks[node_id]
+        if peer.membership is not self._known.get(node_id):
+            self.on_cut(node_id, peer)
         known = self._epochs.get(node_id, 0)
         ensure(peer.epoch >= known, "Z1", f"node {node_id} falls from epoch {known} to {peer.epoch}")
         self._epochs[node_id] = peer.epoch
@@ -225,7 +243,7 @@ class RaftChecker:
 
     def may_wipe(self, node_id: int) -> bool:
         """Whether so few voters of each ensemble that may decide are not sound that the node may be another."""
-        newest = self._membership_in(self._counted)
+        newest = self._newest_in(self._counted)[2]
         pending = [membership for index, _, membership in self._memberships if index >= len(self._counted)]
         for membership in (newest, *pending):
             for group in (membership.voters, membership.old_voters):
@@ -234,10 +252,10 @@ class RaftChecker:
                     return False
         return True
 
-    def _membership_in(self, log: list[int]) -> Membership:
+    def _newest_in(self, log: list[int]) -> tuple[int, int, Membership]:
         """What is in force at the end of a log, which is given by the epoch of each index."""
-        found = [(index, membership) for index, epoch, membership in self._memberships if index < len(log) and log[index] == epoch]
-        return max(found, key=lambda each: each[0])[1]
+        found = [held for held in self._memberships if held[0] < len(log) and log[held[0]] == held[1]]
+        return max(found, key=lambda held: held[0])
 
     def _has_promised(self, node_id: int, index: int, epoch: int) -> bool:
         """Whether a node has written what ends at index while it was sound, be it on a disk that is gone."""

@@ -82,6 +82,7 @@ def make_directory(
     is_closed: bool = True,
     body_max: int = 600,
     seed: int = 7,
+    uid: int = UID,
     before: Callable[[Made, LogWriter], None] | None = None,
 ) -> Made:
     """A sound node of three: a log of so many ranges in each batch, an epoch with a vote, all files in place.
@@ -89,8 +90,8 @@ def make_directory(
     before: called with the writer before that is closed or, without is_closed, left as a kill leaves it."""
     made = Made(SimulatedDisk())
     disk, random, end = made.disk, Random(seed), End()
-    assert identify(disk, DIRECTORY, NODE_ID, [1, 2, 3], MEMBERS, UID).uid == UID
-    SoundnessFile(disk, DIRECTORY, NODE_ID, UID).save(Soundness.sound(FOUNDING))
+    assert identify(disk, DIRECTORY, NODE_ID, [1, 2, 3], MEMBERS, uid).uid == uid
+    SoundnessFile(disk, DIRECTORY, NODE_ID, uid).save(Soundness.sound(FOUNDING))
     log = SegmentLog.open(disk, LOG)
     appender = SimulatedAppender.after(log, segment_bytes_max)
     appender.zeros_ahead = 8192
@@ -106,12 +107,12 @@ def make_directory(
         made.ends.append(log.end_at(entries.last_index)[1])
     log.close()
     made.epoch = end.last_zxid >> 32
-    vote = VoteFile(disk, DIRECTORY, UID)
+    vote = VoteFile(disk, DIRECTORY, uid)
     vote.load()
     vote.save(made.epoch, 0)
     vote.save(made.epoch, made.vote, made.ranges[len(made.ranges) // 2].last_index)
     made.history = block_checksum(made.ranges[0].payload)
-    HistoryFile(disk, DIRECTORY, NODE_ID, UID).save(made.history)
+    HistoryFile(disk, DIRECTORY, NODE_ID, uid).save(made.history)
     if before is not None:
         before(made, writer)
     if is_closed:

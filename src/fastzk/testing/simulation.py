@@ -287,6 +287,7 @@ class Simulation:
         node.disk.order(ready.truncate_after, ready.append, ready.generation)
         if ready.truncate_after is not None:
             self.trace.line(f"{node.node_id} truncates after {ready.truncate_after}")
+            self.checker.on_cut(node.node_id, peer)
         self._begin_sync(node)
         for receiver, message in ready.messages:
             if self._crashes_here(node):

@@ -53,7 +53,7 @@ class Upheaval:
     def _care(self, leader: SimNode, peer: Peer) -> None:
         simulation = self._simulation
         if peer.membership.is_joint:
-            if peer.membership_index <= peer.committed_index or self._random.random() < 0.2:
+            if peer.membership_index <= peer.committed_index or self._random.random() < 0.5:
                 self._propose(leader, self._final(peer.membership))
         elif not simulation.is_healed and self._random.random() < simulation.world.change * CARE_US / 1_000_000:
             self._change(leader, peer)

@@ -39,7 +39,7 @@ ZMTP_3_ONLY = "fastzk"
 MAGIC = 0x7A66
 VERSION = 3
 NODE_ID_MAX = 254
-# So long must a node be silent before one with another data directory may take its number (a machine was replaced).
+# So long must a node be silent, or have closed its link, before one with another data directory may take its number.
 SUCCESSION_S = 10.0
 HEARD_S = 2.0
 
@@ -168,6 +168,8 @@ class Links:
             while int(monitor.get(zmq.EVENTS)) & zmq.POLLIN:
                 zmq.utils.monitor.recv_monitor_message(monitor, zmq.NOBLOCK)
                 self._lost[peer] = None
+                if peer in self._inbound:
+                    self._inbound[peer].heard_s = 0.0  # its process is gone: one with another directory may take its place
 
     def take_lost(self) -> list[int]:
         """Nodes that closed their link since the last call."""

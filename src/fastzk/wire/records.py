@@ -406,6 +406,20 @@ class CheckWatches(_PathKind):
     kinds = (jute.STRING, jute.INT)
 
 
+class _Reconfig(NamedTuple):
+    joining: str | None
+    leaving: str | None
+    new_members: str | None
+    version: int
+
+
+class Reconfig(_Reconfig):
+    """Change the members of the ensemble; the reply is the data and Stat of /zookeeper/config."""
+
+    op = OpCode.RECONFIG
+    kinds = (jute.STRING_OR_NULL, jute.STRING_OR_NULL, jute.STRING_OR_NULL, jute.LONG)
+
+
 # ---- multi
 
 
@@ -487,7 +501,7 @@ class MultiRead(_Multi):
 _REQUEST_CLASSES: tuple[Any, ...] = (
     Create, Create2, CreateContainer, CreateTtl, Delete, Check, Exists, GetData, GetChildren, GetChildren2, SetData,
     GetAcl, SetAcl, Sync, GetEphemerals, GetAllChildrenNumber, Ping, CloseSession, WhoAmI, Auth, SetWatches,
-    SetWatches2, AddWatch, RemoveWatches, CheckWatches, Multi, MultiRead,
+    SetWatches2, AddWatch, RemoveWatches, CheckWatches, Reconfig, Multi, MultiRead,
 )  # fmt: skip
 REQUESTS: dict[int, Any] = {int(cls.op): cls for cls in _REQUEST_CLASSES}
 _MULTI_OPS = frozenset(
@@ -507,6 +521,7 @@ _REPLIES: dict[int, tuple[Kind, ...]] = {
     OpCode.EXISTS: (jute.STAT,),
     OpCode.GET_DATA: (jute.BUFFER, jute.STAT),
     OpCode.SET_DATA: (jute.STAT,),
+    OpCode.RECONFIG: (jute.BUFFER, jute.STAT),
     OpCode.GET_ACL: (jute.ACLS, jute.STAT),
     OpCode.SET_ACL: (jute.STAT,),
     OpCode.GET_CHILDREN: (jute.STRINGS,),

@@ -61,7 +61,7 @@ def report(run: Run) -> int:
     say(f"faults: {faults or 'none'}")
     say(
         f"{run.crowd.answered:,} answers, {run.crowd.writes:,} writes acknowledged, {run.crowd.unknown:,} unknown; "
-        f"longest time without a write {run.gap.longest_s:.2f} s"
+        f"longest time without a write {run.gap.longest_s:.2f} s, {run.gap.longest_healed_s:.2f} s after all was healed"
     )
     say(
         f"{sum(kills for kills, _ in lost)} deaths took back {sum(each.writes for _, each in lost):,} writes and "

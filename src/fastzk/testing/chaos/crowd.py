@@ -133,14 +133,25 @@ class Gap:
 
     def __init__(self, crowd: Crowd) -> None:
         self.longest_s = 0.0
+        # The same, counted from the moment in which everything was healed.
+        self.longest_healed_s = 0.0
         self._crowd = crowd
         self._began_s = time.monotonic()
+        self._healed_s = self._began_s
         self._is_counting = False
 
     def begin(self) -> None:
         """Writes are expected from now on."""
-        self._began_s = time.monotonic()
+        self._began_s = self._healed_s = time.monotonic()
         self._is_counting = True
+
+    def disturbed(self) -> None:
+        """A fault begins."""
+        self._healed_s = float("inf")
+
+    def healed(self) -> None:
+        """All faults are over, and all nodes started."""
+        self._healed_s = time.monotonic()
 
     def end(self) -> None:
         """No writes are expected for a while."""
@@ -151,6 +162,8 @@ class Gap:
         """How long there was no write; to be called often."""
         if not self._is_counting:
             return 0.0
-        gap_s = time.monotonic() - max(self._began_s, self._crowd.written_s)
+        now_s, written_s = time.monotonic(), self._crowd.written_s
+        gap_s = now_s - max(self._began_s, written_s)
         self.longest_s = max(self.longest_s, gap_s)
+        self.longest_healed_s = max(self.longest_healed_s, now_s - max(self._healed_s, self._began_s, written_s))
         return gap_s

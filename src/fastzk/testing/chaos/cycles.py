@@ -3,7 +3,7 @@
 Rules: load goes on all the time.  A kill comes as soon as writes were acknowledged again after the last one, and, in most cycles,
 all nodes serve; in the others a kill meets nodes that are still starting.
 
-How it works: kill takes any node, leader the leader, all every node; lossy any node, too, in a cycle that waits for a write to be
+How it works: kill takes any node, leader the leader, all every node; lossy any node, too.  lossy and all wait until something is
 between write and sync: a slow disk makes that likely.  After every kill the disk forgets what was not synced."""
 
 import contextlib
@@ -60,11 +60,12 @@ def cycle(run: Run, kind: str, random: Random) -> None:
         victims = [wait_for(site.leads, LEADER_S_MAX, "a leader") or site.nodes[0]]
     else:
         victims = [random.choice(site.nodes)]
-    if kind == "lossy":
-        _await_unsynced(run, victims[0])
+    if kind in ("lossy", "all"):
+        _await_unsynced(victims)
     run.fault(f"kill-{kind}" if kind != "kill" else kind, target=",".join(node.name for node in victims))
     kill_at_once(victims)
     run.site.start_all()
+    run.gap.healed()
     enough = run.crowd.writes + WRITES_BETWEEN
     is_patient = random.random() >= IMPATIENT_SHARE
 
@@ -97,7 +98,13 @@ def run_lie(run: Run) -> None:
 def await_writes(run: Run, count: int) -> None:
     """Returns when so many more writes were acknowledged."""
     enough = run.crowd.writes + count
-    wait_for(lambda: run.crowd.check() or run.crowd.writes >= enough, BACK_S_MAX, f"{count} more writes")
+
+    def is_enough() -> bool:
+        run.crowd.check()
+        run.gap.look()
+        return run.crowd.writes >= enough
+
+    wait_for(is_enough, BACK_S_MAX, f"{count} more writes")
 
 
 def kill_at_once(nodes: Iterable[ChaosNode]) -> None:
@@ -111,11 +118,13 @@ def kill_at_once(nodes: Iterable[ChaosNode]) -> None:
         node.settle()
 
 
-def _await_unsynced(run: Run, node: ChaosNode) -> None:
-    """Makes a node's disk slow, and returns when it has written something that is not synced."""
-    control = node.disk.control
-    control.set("sync_delay_us", SLOW_SYNC_US)
-    written = control.get("writes")
+def _await_unsynced(nodes: Iterable[ChaosNode]) -> None:
+    """Makes disks slow, and returns when each has something that is written and not synced."""
+    controls = [node.disk.control for node in nodes]
+    for control in controls:
+        control.set("sync_delay_us", SLOW_SYNC_US)
+    written = [control.get("writes") for control in controls]
     with contextlib.suppress(TimeoutError):  # a node that is out of work has nothing to lose
-        wait_for(lambda: control.get("writes") > written, 20 * POLL_S, "a write")
-    control.set("sync_delay_us", 0)
+        wait_for(lambda: all(c.get("writes") > w for c, w in zip(controls, written, strict=True)), 20 * POLL_S, "writes")
+    for control in controls:
+        control.set("sync_delay_us", 0)

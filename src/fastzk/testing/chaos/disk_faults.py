@@ -1,8 +1,8 @@
 """What is done to the nodes' disks: errors, slowness, and damage.
 
-Rules: a node whose write or sync fails must end within a second, with a status other than 0, and say which file it was.  Damage is done
-to one node that does not run, never to more, and not again before that one was whole: more than the ensemble promises to bear
-is no test of it.  Damage waits for nodes that can tell what they have lost: see can_be_damaged()."""
+Rules: a node whose write or sync fails must end within a second, with a status other than 0, and say which file it was.
+Damage is done to one node that does not run, never to more, and not again before that one was whole: more than the ensemble
+promises to bear is no test of it.  Damage waits for nodes that can tell what they have lost: see can_be_damaged()."""
 
 import errno
 import importlib.util

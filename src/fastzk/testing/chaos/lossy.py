@@ -15,6 +15,7 @@ How it works: see lossy.c.  The journals of all processes are one history, in th
 import contextlib
 import errno
 import functools
+import itertools
 import mmap
 import os
 import shutil
@@ -235,7 +236,7 @@ def _write_some(fd: int, offset: int, data: bytes, random: Random) -> None:
     """Any of a write's sectors: none, all, the first ones, or one by one as the dice fall."""
     end = offset + len(data)
     cuts = [offset, *range((offset // SECTOR + 1) * SECTOR, end, SECTOR), end]
-    pieces = list(zip(cuts, cuts[1:], strict=False))
+    pieces = list(itertools.pairwise(cuts))
     how = random.randrange(4)
     count = random.randint(0, len(pieces))
     for number, (start, stop) in enumerate(pieces):

@@ -17,6 +17,7 @@ import ctypes
 import os
 import subprocess
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -62,8 +63,7 @@ class Network:
 
     def __enter__(self) -> Self:
         try:
-            with open("/proc/sys/net/ipv4/ip_forward", "w") as file:
-                file.write("1")
+            Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
             for number in range(1, self.size + 1):
                 self._add(number)
         except (OSError, subprocess.CalledProcessError) as error:
@@ -79,7 +79,8 @@ class Network:
 
     def _add(self, number: int) -> None:
         # cat holds the namespace, and ends when this process does, which has the other end of its pipe.
-        holder = subprocess.Popen(["unshare", "--net", "cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        command = ["unshare", "--net", "cat"]
+        holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
         self._holders.append(holder)
         assert holder.stdin is not None
         assert holder.stdout is not None

@@ -96,10 +96,8 @@ class NativeCaller(Caller):
         self, name: str, recording: Recording, random: Random, rate: float, window: int, session_s: float, nodes: Sequence[Address]
     ) -> None:
         super().__init__(name, recording, random, rate, window, session_s)
-        hosts = [f"{host}:{port}" for host, port in nodes]
-        names = {each: f"node-{number}" for number, each in enumerate(hosts, 1)}
+        self._names = {f"{host}:{port}": f"node-{number}" for number, (host, port) in enumerate(nodes, 1)}
         self._tap = Tap(recording, name)
-        self._make_client = lambda: TappedClient(",".join(hosts), session_s, Random(self.random.random()), self._tap, names)
         self._client = self._make_client()
         self._served_s = time.monotonic()
         self._pending: deque[tuple[Any, AsyncResult[Any]]] = deque()
@@ -137,6 +135,9 @@ class NativeCaller(Caller):
 
     def leave(self) -> None:
         self._client.stop()
+
+    def _make_client(self) -> TappedClient:
+        return TappedClient(",".join(self._names), self.session_s, Random(self.random.random()), self._tap, self._names)
 
     def _rest(self) -> None:
         if self._pending:

@@ -5,8 +5,8 @@
     ...
     heal(run, faults)
 
-Rules: begin() notes the fault before it injects it; heal() takes it back.  check() looks, when all faults of the time are healed, at what
-it must have led to (a node that has ended, and said why).  Nodes that have ended are started again after all that.
+Rules: begin() notes the fault before it injects it; heal() takes it back.  check() looks, when all faults of the time are
+healed, at what it must have led to (a node that has ended, and said why).  Nodes that have ended are started again after that.
 
 How it works: those of the disk are in disk_faults.py.  A phase draws from all, so that each comes as often as the others."""
 
@@ -314,5 +314,6 @@ def heal(run: Run, faults: Sequence[Fault]) -> None:
     for fault in faults:
         fault.check()
     run.site.start_all()
+    run.gap.healed()
     for fault in faults:
         run.healed(fault.name)

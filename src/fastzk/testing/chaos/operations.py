@@ -5,10 +5,11 @@
     chooser.learn(path, version)                  what a reply said; so that sets with a version can succeed
 
 Rules: every value that is written is written once in a run, so that a read tells which write it saw.  A hot key is asked for a
-few seconds and then never again: the search for a linear order wants few operations on a key.
+few seconds and then never again: the search for a linear order wants few operations on a key.  It knows only what is done to one
+key alone, and reads right behind a sync: so a multi has keys of its own, and half of the reads such a sync.
 
 How it works: at every moment there are HOT_KEYS hot keys below /hot; their number grows with time.  The many keys are below
-/many.  Ephemeral and sequential znodes are below /own and /line."""
+/many, those of the multis below /pair, ephemeral and sequential znodes below /own and /line."""
 
 from random import Random
 
@@ -19,8 +20,10 @@ from fastzk.wire import records
 HOT_KEYS = 3
 HOT_S = 3.0  # how long a hot key is asked for
 MANY_KEYS = 400
-PARENTS = ("/hot", "/many", "/own", "/line")
+PAIR_KEYS = 20
+PARENTS = ("/own", "/line", "/hot", "/many", "/pair")
 READ_SHARE = 0.45
+SYNC_SHARE = 0.5  # of the reads
 VERSIONS_MAX = 4096  # that are remembered
 
 
@@ -32,6 +35,7 @@ class Chooser:
         self._name = name
         self._count = 0
         self._versions: dict[str, int] = {}
+        self._read_behind: records.Request | None = None
 
     def learn(self, path: str, version: int) -> None:
         """A reply told a znode's version; -1: it is not there."""
@@ -42,19 +46,25 @@ class Chooser:
     def next(self, now_s: float) -> records.Request:
         """A request."""
         self._count += 1
+        if self._read_behind is not None:
+            request, self._read_behind = self._read_behind, None
+            return request
         dice = self._random.random()
         if dice < 0.30:
             return self._on(self._hot(now_s))
-        if dice < 0.80:
+        if dice < 0.75:
             return self._on(f"/many/k{self._random.randrange(MANY_KEYS)}")
-        if dice < 0.90:
+        if dice < 0.80:
+            return self._on(self._pair())
+        if dice < 0.92:
             return self._special()
-        if dice < 0.95:
-            return self._multi(now_s)
-        return records.Sync(self._random.choice(PARENTS))
+        return self._multi()
 
     def _hot(self, now_s: float) -> str:
         return f"/hot/k{int(now_s / HOT_S) * HOT_KEYS + self._random.randrange(HOT_KEYS)}"
+
+    def _pair(self) -> str:
+        return f"/pair/k{self._random.randrange(PAIR_KEYS)}"
 
     def _value(self) -> bytes:
         return f"{self._name} {self._count}".encode()
@@ -68,7 +78,10 @@ class Chooser:
         """A read or a write of one key."""
         random = self._random
         if random.random() < READ_SHARE:
-            return self._read(path)
+            if random.random() >= SYNC_SHARE:
+                return self._read(path)
+            self._read_behind = self._read(path)
+            return records.Sync(path)
         if self._versions.get(path, -1) < 0 or random.random() < 0.15:
             return records.Create(path, self._value(), OPEN_ACL_UNSAFE, CreateMode.PERSISTENT)
         if random.random() < 0.15:
@@ -82,7 +95,7 @@ class Chooser:
             return records.GetData(path, is_watching)
         if dice < 0.9:
             return records.Exists(path, is_watching)
-        return records.GetChildren(self._random.choice(PARENTS[2:]), is_watching)
+        return records.GetChildren(self._random.choice(PARENTS[:2]), is_watching)
 
     def _special(self) -> records.Request:
         """Ephemeral and sequential znodes."""
@@ -97,11 +110,11 @@ class Chooser:
             return records.Create(path, self._value(), OPEN_ACL_UNSAFE, CreateMode.EPHEMERAL)
         return records.Delete(path, ANY_VERSION)
 
-    def _multi(self, now_s: float) -> records.Request:
+    def _multi(self) -> records.Request:
         """Two or three writes together, some of which cannot succeed."""
-        paths = [self._hot(now_s), f"/many/k{self._random.randrange(MANY_KEYS)}", f"/many/k{self._random.randrange(MANY_KEYS)}"]
         operations: list[records.Request] = []
-        for path in paths[: self._random.randint(2, 3)]:
+        for _ in range(self._random.randint(2, 3)):
+            path = self._pair()
             version = self._versions.get(path, -1)
             if version < 0:
                 operations.append(records.Create(path, self._value(), OPEN_ACL_UNSAFE, CreateMode.PERSISTENT))

@@ -6,10 +6,10 @@ fault gave it ends the run.  Damage to files comes alone: it counts on the other
 import time
 from random import Random
 
+from fastzk.testing.chaos.cycles import await_writes
 from fastzk.testing.chaos.disk_faults import DAMAGE_FAULTS, DISK_FAULTS, can_be_damaged
 from fastzk.testing.chaos.nemesis import FAULTS, Fault, heal
 from fastzk.testing.chaos.run import Run, say
-from fastzk.testing.ensemble import wait_for
 
 PHASE_S = 60.0
 FAULT_S = (0.1, 10.0)
@@ -40,7 +40,7 @@ def run_phases(run: Run, seconds: float, only: set[str]) -> None:
         digest = run.quiesce()
         say(
             f"phase {number}: {' '.join(names)}; {run.crowd.answered:,} answers, {run.crowd.unknown:,} unknown, "
-            f"longest gap {run.gap.longest_s:.2f} s, digest {digest[:16]}"
+            f"longest gap {run.gap.longest_s:.2f} s, healed {run.gap.longest_healed_s:.2f} s, digest {digest[:16]}"
         )
         run.crowd.resume()
         run.gap.begin()
@@ -50,7 +50,7 @@ def _phase(run: Run, table: list[type[Fault]], deck: list[type[Fault]], random: 
     """Rounds of one to three faults at a time; gives their names."""
     names: list[str] = []
     while time.monotonic() < ends_s:
-        faults = []
+        faults: list[Fault] = []
         for _ in range(random.choice((1, 1, 2, 3))):
             if not deck:
                 deck += random.sample(table, len(table))
@@ -74,7 +74,7 @@ def _phase(run: Run, table: list[type[Fault]], deck: list[type[Fault]], random: 
                 fault.heal()
             raise
         heal(run, begun)
-        _await_writes(run)
+        await_writes(run, WRITES_AFTER)
         _let_pass(run, random.uniform(*PAUSE_S))
     return names
 
@@ -86,15 +86,3 @@ def _let_pass(run: Run, seconds: float) -> None:
         run.crowd.check()
         run.gap.look()
         time.sleep(0.02)
-
-
-def _await_writes(run: Run) -> None:
-    """Healed: writes must be acknowledged again."""
-    enough = run.crowd.writes + WRITES_AFTER
-
-    def is_enough() -> bool:
-        run.crowd.check()
-        run.gap.look()
-        return run.crowd.writes >= enough
-
-    wait_for(is_enough, 60.0, "writes after the faults were healed")

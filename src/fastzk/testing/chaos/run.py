@@ -88,6 +88,7 @@ class Run:
     def fault(self, what: str, **details: object) -> None:
         """Notes a fault that is about to be injected."""
         self.faults[what] += 1
+        self.gap.disturbed()
         self.recording.fault(what, time.monotonic_ns(), **details)
 
     def healed(self, what: str, **details: object) -> None:
@@ -121,5 +122,7 @@ class Run:
         self.recording.close()
         self._is_over = True
         verdict = judge(read_history(self.home / "history"))
+        for line in [line for node in self.site.nodes for line in node.confessions()]:
+            verdict.flag("crash", line)
         self.is_kept = not verdict.is_passed
         return verdict

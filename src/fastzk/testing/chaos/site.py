@@ -18,6 +18,14 @@ from fastzk.testing.chaos.namespaces import Network
 from fastzk.testing.ensemble import Address, Ensemble, Node, wait_for
 
 QUIET_S_MAX = 30.0
+_CONFESSIONS = (
+    "Traceback (most recent",
+    "AssertionError",
+    "broken invariant",
+    "was ended by SIGSEGV",
+    "was ended by SIGABRT",
+    "lossy shim:",
+)
 _PORTS = {"zk": 2181, "native": 2281, "peers": 2881}
 
 
@@ -45,6 +53,11 @@ class ChaosNode(Node):
         self.settle()
         self._is_settled = False
         super().start()
+
+    def confessions(self) -> list[str]:
+        """What it printed that no fault excuses: exceptions that nobody caught, and assertions."""
+        lines = self.log_path.read_text(errors="replace").splitlines() if self.log_path.exists() else []
+        return [f"{self.name}: {line}" for line in lines if any(word in line for word in _CONFESSIONS)]
 
     def settle(self) -> None:
         """What became of its disk when it ended."""

@@ -193,11 +193,10 @@ class TcpCaller(Caller):
         """Pings; gives up a connection that is silent, or was long enough with one node."""
         if self._socket is None:
             return
-        if now_s - self._heard_s > self.session_s * 2 / 3 or (
-            now_s > self._hop_s and not self._pending and not self._is_paused.is_set()
-        ):
+        is_hopping = now_s > self._hop_s and not self._pending and not self._is_paused.is_set()
+        if is_hopping or now_s - self._heard_s > self.session_s * 2 / 3:
             self._lose("cut")
-        elif now_s - max(self._sent_s, 0) > self.session_s / 3:
+        elif now_s - self._sent_s > self.session_s / 3:
             self._send(records.RequestHeader(Xid.PING, OpCode.PING).encode())
 
     # ---- in

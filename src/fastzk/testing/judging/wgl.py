@@ -11,8 +11,7 @@ Rule: what the budget does not suffice for is listed as undecided: not passed, n
 
 How it works: a configuration is which operations were done, and the state then.  From each, any operation may be next that was
 asked for before the first answer that is still to come.  No configuration is looked at twice.  Where every known operation before
-a moment is answered before any behind it is asked for, the history is cut: the configurations that reach the cut are where the
-next piece begins."""
+a moment is answered before any behind it is asked for, the history is cut, which keeps what is noted of a configuration small."""
 
 from __future__ import annotations
 
@@ -117,39 +116,33 @@ class Search:
 
     def run(self) -> bool | None:
         """Whether there is an order; None: no verdict."""
-        configurations: set[tuple[int, State]] = {(0, self._start)}
-        for piece in pieces(self._known):
-            if len(piece) > PIECE_MAX:
-                return None
-            found = self._search(piece, configurations)
-            if not found:
-                return None if found is None else False
-            configurations = found
-        return True
-
-    def _search(self, piece: list[Operation], begins: set[tuple[int, State]]) -> set[tuple[int, State]] | None:
-        """From (unknown ones that are done, state) before the piece to all that there may be behind it; None: no verdict."""
-        whole, furthest = (1 << len(piece)) - 1, -1
-        stack = [(0, used, state) for used, state in begins]
+        parts = pieces(self._known)
+        if any(len(piece) > PIECE_MAX for piece in parts):
+            return None
+        furthest = (-1, -1)
+        # Which piece; what is done of it, and of the unknown ones; the state.  What is likely to be right lies on top.
+        stack: list[tuple[int, int, int, State]] = [(0, 0, 0, self._start)]
         seen = set(stack)
-        ends: set[tuple[int, State]] = set()
         while stack:
-            done, used, state = stack.pop()
-            self.steps += 1
+            number, done, used, state = stack.pop()
+            if number < len(parts) and done == (1 << len(parts[number])) - 1:
+                number, done = number + 1, 0
+            if number == len(parts):
+                return True
             if self.steps > STEPS_MAX:
                 return None
-            if done == whole:
-                ends.add((used, state))
-                continue
+            piece = parts[number]
             first = (~done & (done + 1)).bit_length() - 1
             limit_ns = first_answer(piece, done, first)
-            if first > furthest:
-                furthest, self.stuck = first, [each for each in piece[first:] if each.asked_ns <= limit_ns]
-            for configuration in self._following(piece, (done, used, state), first, limit_ns):
+            if (number, first) > furthest:
+                furthest = (number, first)
+                self.stuck = [each for each in piece[first:] if each.asked_ns <= limit_ns]
+            for more in self._following(piece, (done, used, state), first, limit_ns):
+                configuration = (number, *more)
                 if configuration not in seen:
                     seen.add(configuration)
                     stack.append(configuration)
-        return ends
+        return False
 
     def _following(
         self, piece: list[Operation], configuration: tuple[int, int, State], first: int, limit_ns: int
@@ -161,6 +154,7 @@ class Search:
             if piece[at].asked_ns > limit_ns:
                 break
             if not done >> at & 1:
+                self.steps += 1
                 is_right, after = piece[at].takes(state)
                 if is_right and after == state:
                     return [(done | 1 << at, used, state)]
@@ -170,10 +164,11 @@ class Search:
             if operation.asked_ns > limit_ns:
                 break
             if not used >> at & 1:
+                self.steps += 1
                 is_right, after = operation.takes(state)
                 if is_right:
                     following.append((done, used | 1 << at, after))
-        return following
+        return following[::-1]
 
 
 def first_answer(piece: list[Operation], done: int, first: int) -> int:
