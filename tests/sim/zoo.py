@@ -1,9 +1,9 @@
 """The bug zoo: nodes with one thing broken that was broken in a system of this kind once, and how soon the simulator sees it.
 
-The rows are those of docs/internals/testing.md.  An animal of Python is a piece of a file, replaced as it is imported; one of
+The rows are those of docs/internals/simulation.md.  An animal of Python is a piece of a file, replaced as it is imported; one of
 compiled code is built apart (zoo_build.py).  Each hunt runs in a process of its own.
 
-python tests/sim/zoo.py                          every animal, five ranges of seeds each; writes the table of testing.md
+python tests/sim/zoo.py                          every animal, five ranges of seeds each; writes the table of simulation.md
 python tests/sim/zoo.py --only "acks at once"    one
 python tests/sim/zoo.py --hunt "acks at once" --seeds 0:200     prints each seed, and the one that finds it
 """
@@ -30,7 +30,7 @@ sys.path.insert(0, str(HERE))
 
 from zoo_build import NAME, Piece, build  # noqa: E402
 
-TABLE = ROOT / "docs" / "internals" / "testing.md"
+TABLE = ROOT / "docs" / "internals" / "simulation.md"
 BEGIN, END = "<!-- zoo -->", "<!-- end of zoo -->"
 # Five ranges of seeds that have nothing in common, and how many of each are tried.
 RANGES = (0, 10_000, 20_000, 30_000, 40_000)
@@ -366,7 +366,7 @@ def table_row(animal: Animal) -> str:
 
 
 def write_table(animals: Sequence[Animal]) -> None:
-    """Fills the table of testing.md."""
+    """Fills the table of simulation.md."""
     lines = ["| row | what is broken | seen by | first seed | median of seeds | worst |", "|---|---|---|---|---|---|"]
     for animal in animals:
         lines.append(table_row(animal))
