@@ -251,7 +251,7 @@ class Host:
         self.plan_turn()
 
     def _build(self, arena: Arena, random: Random) -> WatchedCore:
-        world, draw = self.world, self.world.draw
+        draw = self.world.draw
         members = first_members(self.config).encode()
         identity = identify(self.disk, DATA, self.node_id, self.config.voters, members, random.getrandbits(60) | 1)
         self.uid = identity.uid
