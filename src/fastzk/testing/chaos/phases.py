@@ -83,6 +83,5 @@ def _let_pass(run: Run, seconds: float) -> None:
     """Time for a fault to be felt."""
     ends_s = time.monotonic() + seconds
     while time.monotonic() < ends_s:
-        run.crowd.check()
-        run.gap.look()
+        run.look()
         time.sleep(0.02)
