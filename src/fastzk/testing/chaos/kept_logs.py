@@ -22,11 +22,13 @@ from fastzk.testing.history import read_log
 
 
 def keep(node: ChaosNode) -> None:
-    """Gives every segment that the node has now a second name."""
+    """Gives every segment that the node has now a second name; on a file system of its own it has none."""
     kept = node.home / "kept"
     kept.mkdir(exist_ok=True)
     for path in (node.data_dir / "log").glob("log.*"):
         with contextlib.suppress(FileNotFoundError, FileExistsError):  # it may go meanwhile, or be kept already
+            if path.stat().st_dev != kept.stat().st_dev:
+                return
             os.link(path, kept / f"{path.name}.{path.stat().st_ino}")
 
 
