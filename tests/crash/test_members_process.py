@@ -166,13 +166,16 @@ def test_what_is_refused(disk: Path) -> None:
             with pytest.raises(BadArgumentsError):
                 admin.reconfig(text, leaving, None)
         waiting = admin.reconfig_async("server.9=127.0.0.1:9:0;127.0.0.1:9", None, None, -1)
-        admin.create("/meanwhile", b"1")
+        behind = admin.create_async("/behind", b"1")
         with kazoo_client(ensemble.nodes[1].zk_host, SESSION_S) as second:
             second.add_auth("digest", SUPER)
             with pytest.raises(kazoo.exceptions.ReconfigInProcessError):
                 second.reconfig(None, "3", None)
+            second.create("/meanwhile", b"1")
+        assert not waiting.ready()
         with pytest.raises(NewConfigNoQuorumError):
             waiting.get(timeout=60)
+        assert behind.get(timeout=60) == "/behind", "a session's writes keep their order"
         assert admin.get(CONFIG_PATH)[0] == config
         ensemble.followers()[0].kill9()
         with pytest.raises(NewConfigNoQuorumError):

@@ -102,14 +102,16 @@ class VoteFile:
             raise VoteDamaged(self.path, f"the slots do not belong together: {older}, {newer}", known)
         if self._uid and newer[4] not in (0, self._uid):
             raise VoteDamaged(self.path, f"is of another data directory (uid {newer[4]:016x})")
-        # A process that was killed may have written it and not synced it; what is acted on from here on must not be lost.
+        self._sequence, self._epoch, vote, self.committed_index, _ = newer
+        return self._epoch, vote
+
+    def settle(self) -> None:
+        """Syncs what load() gave: a process that was killed may have written it and no more.  Before anything rests on it."""
         file = self._disk.open(self.path)
         try:
             file.sync()
         finally:
             file.close()
-        self._sequence, self._epoch, vote, self.committed_index, _ = newer
-        return self._epoch, vote
 
     def save(self, epoch: int, vote: int, committed_index: int = 0) -> None:
         """Returns when it is on the disk.  Raises OSError: the process must end.

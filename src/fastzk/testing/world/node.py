@@ -328,7 +328,7 @@ class Host:
         self._worker_number += 1
         self.numbers.append(self._worker_number)
         assert self.core is not None
-        self.core.worker_came(self._worker_number)
+        self.core.telling.came(self._worker_number)
 
     def _make_appender(self, log: SegmentLog) -> SimulatedAppender:
         segment, size = log.last_segment()
@@ -550,7 +550,7 @@ class Host:
             return
         number = self.numbers.pop(0)
         self.workers.pop(number).end()
-        self.core.worker_gone(number)
+        self.core.telling.gone(number)
         self._start_worker()
 
     # --- the core's ports: who counts

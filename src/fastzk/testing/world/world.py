@@ -35,8 +35,9 @@ from fastzk.testing.world.node import Envelope, Host
 
 EVENTS = 20_000
 SAFETY_US_MAX = 120_000_000
-AGREEMENT_US = 10_000_000
-LIVENESS_US = 30_000_000
+# A node with a new directory is listened to when the one it replaces has been silent for ten seconds (transport/links.py).
+AGREEMENT_US = 25_000_000
+LIVENESS_US = 45_000_000
 STEP_US = 50_000
 REPORT_US = 2_500_000
 RATE_US = 1_250  # of a clock that is a fifth too fast, in thousandths
