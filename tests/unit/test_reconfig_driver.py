@@ -178,10 +178,22 @@ def test_one_that_comes_nearer_gets_its_time() -> None:
     assert story.steps[-1].old_voters == (1, 2, 3)
 
 
-def test_a_change_that_leaves_too_few_is_refused_at_once() -> None:
+def test_a_new_leader_waits_until_it_has_heard_of_the_others() -> None:
     story = Story()
     story.twin.following.discard(3)
     story.ask(body(leaving=[2]))
+    story.step(limits.VOTERS_MS_MAX - 1)
+    assert not story.driver.is_idle
+    assert story.twin.answers == []
+    story.catch_up(3)
+    assert story.steps[-1].ids("voter") == (1, 3)
+
+
+def test_a_change_that_leaves_too_few_is_refused() -> None:
+    story = Story()
+    story.twin.following.discard(3)
+    story.ask(body(leaving=[2]))
+    story.step(limits.VOTERS_MS_MAX)
     story.commit()
     assert story.twin.answers == [(7, ErrorCode.NEW_CONFIG_NO_QUORUM)]
     assert story.steps == []
