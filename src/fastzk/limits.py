@@ -80,9 +80,6 @@ RECONFIGS_WAITING_MAX = 64
 # A new voter that stands still for so long on its way to what was logged when it came in does not become one.
 CATCH_UP_MS_MAX = 10_000
 
-# A change that leaves too few voters that are there waits so long for more of them: a new leader has not heard all yet.
-VOTERS_MS_MAX = 3_000
-
 # A leader that will not be a voter waits so long for another one to take over: longer than any election.
 TRANSFER_MS_MAX = 3_000
 

@@ -106,6 +106,10 @@ class Phase(Enum):
     CLEARING = "clearing"
 
 
+class _TooEarly(Exception):  # noqa: N818
+    """A new leader has not heard enough of the others yet to judge."""
+
+
 class ReconfigDriver:
     """One node's; it acts only while the node leads: end() when it no longer does."""
 
@@ -116,12 +120,11 @@ class ReconfigDriver:
 
     def _forget(self) -> None:
         self.phase = Phase.IDLE
-        # The epoch that all else belongs to.
+        # The epoch that all else belongs to, and when it was first looked at; below 0 before that.
         self._epoch = -1
+        self._since_ms = -1
         # Requests that are not judged yet, and the index up to which must be applied first.
         self._waiting: list[tuple[Entry, int]] = []
-        # Until when the first of them waits for voters to be heard; 0 while it does not.
-        self._patience_ms = 0
         # Who waits for the change under way, nobody if its leader did not know; and what was asked for, empty of a change that
         # another leader began.
         self._asker: Asker | None = None
@@ -176,6 +179,8 @@ class ReconfigDriver:
     def step(self, now_ms: int) -> None:
         """Goes as far as it can; called by a leader whose epoch has begun, each turn, or each tick at least."""
         self._enter_epoch()
+        if self._since_ms < 0:
+            self._since_ms = now_ms
         self._go(now_ms)
         self._to_ask = [node_id for node_id in self._to_ask if not self._ensemble.ask_again(node_id)]
 
@@ -205,14 +210,14 @@ class ReconfigDriver:
             if judged not in (ErrorCode.OK, ErrorCode.NO_AUTH):
                 raise ReconfigError(ErrorCode.SYSTEM_ERROR if judged > 0 else ErrorCode(judged), "its session cannot ask")
             request = self._permit(entry, is_allowed=judged == ErrorCode.OK)
-            if not self._begin(entry, request, now_ms):
-                self._waiting.insert(0, (entry, behind_index))
-                return False
+            self._begin(entry, request, now_ms)
+        except _TooEarly:
+            self._waiting.insert(0, (entry, behind_index))
+            return False
         except ReconfigError as error:
             logger.info("a reconfig of session %#x is refused (%s): %s", entry.session_id, error.code.name, error)
             self._ensemble.propose(_answer(_asker(entry), error.code))
             self._ask_again(entry.node_id)
-        self._patience_ms = 0
         return True
 
     def _permit(self, entry: Entry, *, is_allowed: bool) -> Reconfig:
@@ -232,16 +237,14 @@ class ReconfigDriver:
             raise ReconfigError(ErrorCode.NO_AUTH, "it may not write /zookeeper/config")
         return request
 
-    def _begin(self, entry: Entry, request: Reconfig, now_ms: int) -> bool:
-        """Begins a change.  False: a new leader has not heard enough of the others yet, and the request is to wait."""
+    def _begin(self, entry: Entry, request: Reconfig, now_ms: int) -> None:
         now = self._now()
         wanted = wanted_members(request, now)
         new = new_voters(now, wanted)
         possible = sum(each in new or self._ensemble.counted(each) >= 0 for each in wanted.ids("voter"))
         if not _is_majority(possible, wanted):
-            self._patience_ms = self._patience_ms or now_ms + limits.VOTERS_MS_MAX
-            if now_ms < self._patience_ms:
-                return False
+            if now_ms - self._since_ms < limits.TRANSFER_MS_MAX:
+                raise _TooEarly
             raise ReconfigError(ErrorCode.NEW_CONFIG_NO_QUORUM, "too few of the voters that it leaves are there")
         logger.info("session %#x changes the members: %s", entry.session_id, _summary(wanted))
         self._asker, self._body, self._wanted = _asker(entry), entry.body, wanted
@@ -253,7 +256,6 @@ class ReconfigDriver:
             self._ensemble.transfer(heir)
         else:
             self._catch(now_ms)
-        return True
 
     def _heir(self, now: Members, wanted: Members) -> int:
         """Who is to lead instead of this node, if it will not be a voter: the one that is furthest; 0 for nobody."""

@@ -28,6 +28,7 @@ from fastzk.storage.snapshots import SnapshotJob
 from fastzk.testing.appender import SimulatedAppender
 from fastzk.testing.checkers import Violation
 from fastzk.testing.disk import SimulatedDisk, Stopped
+from fastzk.testing.world.admin import SUPER_DIGEST
 from fastzk.testing.world.worker import SimWorker
 from fastzk.wire.ensemble import APPEND, APPEND_REPLY, VOTE, VOTE_REPLY, EnsembleMessage, WireError, decode, encode
 
@@ -126,6 +127,7 @@ class Host:
     def __init__(self, world: Simulation, node_id: int, peers: dict[int, Address]) -> None:
         self.world = world
         self.node_id = node_id
+        self.address = Address("127.0.0.1", 2880 + node_id)
         draw = world.draw
         self.config = NodeConfig(
             node_id,
@@ -135,6 +137,7 @@ class Host:
             Path(DATA),
             draw.workers,
             tick_time_ms=draw.tick_time_ms,
+            super_digest=SUPER_DIGEST,
             observers=frozenset(node_id for node_id in peers if node_id > draw.voters),
         )
         self.disk = SimulatedDisk()
@@ -248,7 +251,7 @@ class Host:
         self.plan_turn()
 
     def _build(self, arena: Arena, random: Random) -> WatchedCore:
-        world, draw = self.world, self.world.draw
+        draw = self.world.draw
         members = first_members(self.config).encode()
         identity = identify(self.disk, DATA, self.node_id, self.config.voters, members, random.getrandbits(60) | 1)
         self.uid = identity.uid
