@@ -1,11 +1,11 @@
-"""What a node takes in of another's link, by the numbers in the head of each message: sans-IO, so a simulation runs the same rules.
+"""What a node takes in of another's link, by the numbers in the head of each message: sans-IO, so a simulation runs it, too.
 
-    uid          of the sender's data directory: while one node of a number is alive, another that calls itself so is not listened to
+    uid          of the sender's data directory: while one node of a number is alive, another that calls itself so is not heard
     incarnation  random for each process: what comes of an older one is an echo, and dropped
     sequence     1, 2, 3... of one incarnation: a hole is seen, what is repeated or late is dropped
 
-Rule: which of two incarnations is the older one is not known, only which was heard first, and the first may have been the newer one: a
-node that has just started may hear the new process before the last words of the old.  So a replaced incarnation is listened to
+Rule: which of two incarnations is the older one is not known, only which was heard first, and that may have been the newer one:
+a node that has just started may hear the new process before the last words of the old.  So a replaced incarnation is heard
 again when the one that replaced it has said nothing for HEARD_S; the living goes on, an echo does not."""
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
-# So long must a node be silent, or have closed its link, before one with another data directory may take its number (a machine was replaced).
+# So long must a node be silent, or have closed its link, before one with another data directory may take its number.
 SUCCESSION_S = 10.0
 HEARD_S = 2.0
 RETIRED_MAX = 64
