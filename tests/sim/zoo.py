@@ -62,18 +62,18 @@ ANIMALS = (
         "acks what is not synced",
         "a follower vouches for what its log thread still writes",
         "fastzk/raft/peer.py",
-        "index = min(self._matched_index, self._log.synced_index)",
-        "index = self._matched_index",
+        "index = min(max(self._matched_index, self._log.committed_index), self._log.synced_index)",
+        "index = max(self._matched_index, self._log.committed_index)",
     ),
     Animal(
         2,
         "takes handed over for synced",
         "a node counts as synced what it has given to the log thread",
         "fastzk/node/core.py",
-        "            self.writer.append(ready.append)\n",
-        "            self.writer.append(ready.append)\n"
-        "            if ready.append:\n"
-        "                self.peer.synced(ready.append[-1].last_index, ready.append[-1].epoch, ready.generation)\n",
+        "        self.writer.append(ready.append)\n",
+        "        self.writer.append(ready.append)\n"
+        "        if ready.append:\n"
+        "            self.peer.synced(ready.append[-1].last_index, ready.append[-1].epoch, ready.generation)\n",
     ),
     Animal(
         3,
@@ -120,8 +120,8 @@ ANIMALS = (
         "does not sync its vote",
         "a vote is written and may be lost in a crash",
         "fastzk/storage/vote.py",
-        "_pack(sequence, epoch, vote))\n            file.sync()",
-        "_pack(sequence, epoch, vote))",
+        "_pack((sequence, epoch, vote, committed_index, self._uid)))\n            file.sync()",
+        "_pack((sequence, epoch, vote, committed_index, self._uid)))",
     ),
     Animal(
         11,
@@ -220,8 +220,10 @@ ANIMALS = (
         "refuses what its leader has accepted",
         "a follower takes no block above a size that the leader does not mind",
         "fastzk/wire/ensemble.py",
-        "    info = check(block)\n",
-        "    info = check(block)\n    if len(block) > 2500:\n        raise WireError('too large')\n",
+        "                ranges = tuple(map(range_of, rest))\n",
+        "                if any(len(block) > 2500 for block in rest):\n"
+        "                    raise WireError('too large')\n"
+        "                ranges = tuple(map(range_of, rest))\n",
     ),
     Animal(
         27,
