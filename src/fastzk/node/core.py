@@ -471,7 +471,7 @@ class NodeCore:
         if self._roster.apply(batch):
             self._members_file.save(self._roster.applied.encode())
         self.footing.applied(self.machine.take_rejoins(), batch.last_index, batch.epoch)
-        self.snapshots.applied(batch, self.history, self._roster.applied.encode())
+        self.snapshots.applied(batch, self.history, self._roster.applied)
         self._time_ms = max(self._time_ms, self.machine.applied_time_ms)
         changes = self.machine.take_session_changes()
         if self.is_leader:

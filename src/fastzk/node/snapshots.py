@@ -23,6 +23,7 @@ from fastzk._core.arena import Arena
 from fastzk._core.blocks import check
 from fastzk._core.snapshot_write import SnapshotEncoder
 from fastzk.raft.messages import Range
+from fastzk.state.members import Members
 from fastzk.storage.log import LogWriter
 from fastzk.storage.segments import End
 from fastzk.storage.snapshot_file import SnapshotDamaged
@@ -85,7 +86,7 @@ class Snapshots:
         # The log behind the oldest snapshot kept is still to be removed.
         self._is_purge_due = True
 
-    def applied(self, batch: Range, history: int, members: bytes) -> None:
+    def applied(self, batch: Range, history: int, members: Members) -> None:
         """A batch was applied; `members` are those in force at its end."""
         self._entries += batch.count
         self._bytes += batch.size
@@ -97,11 +98,11 @@ class Snapshots:
         if self._run is None:
             self._begin(batch, history, members)
 
-    def _begin(self, batch: Range, history: int, members: bytes) -> None:
+    def _begin(self, batch: Range, history: int, members: Members) -> None:
         self._arena.pin()
         encoder = SnapshotEncoder(self._arena, limits.SNAPSHOT_CHUNK_BYTES)
         chain = self._machine.digest_chain.to_bytes(CHAIN_BYTES, "little")
-        meta = meta_of(encoder, End.after(check(batch.payload)), history=history, membership=members, chain=chain)
+        meta = meta_of(encoder, End.after(check(batch.payload)), history=history, membership=members.encode(), chain=chain)
         self._job = self.store.begin(meta, encoder)
         self._run = self._start(self._job)
 

@@ -27,7 +27,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import zmq
-import zmq.utils.monitor
 
 from fastzk import limits
 from fastzk.config import Address
@@ -166,7 +165,7 @@ class Links:
         """Takes in what the monitors report: links that other nodes closed."""
         for peer, monitor in self._monitors.items():
             while int(monitor.get(zmq.EVENTS)) & zmq.POLLIN:
-                zmq.utils.monitor.recv_monitor_message(monitor, zmq.NOBLOCK)
+                monitor.recv_multipart(zmq.NOBLOCK)
                 self._lost[peer] = None
                 if peer in self._inbound:
                     self._inbound[peer].heard_s = 0.0  # its process is gone: one with another directory may take its place
