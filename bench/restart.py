@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 from fastzk import limits
@@ -23,25 +22,10 @@ from fastzk.storage.log import SegmentLog
 from fastzk.storage.segments import scan
 from fastzk.storage.shm import create_shared, map_shared
 from fastzk.storage.snapshots import SnapshotStore
-from fastzk.testing.aged import grow, path_of
+from fastzk.testing.aged import first_read, grow
 from fastzk.testing.ensemble import Ensemble, Node
-from fastzk.testing.rawclient import RawClient
-from fastzk.wire.records import GetData
 
-POLL_S = 0.002
 ROWS = [("short log", 100, 0), ("150,000 blocks", 150_000, 0), ("40,000 of them to be applied", 150_000, 40_000)]
-
-
-def first_read(node: Node) -> float:
-    """Starts a node; seconds until it has answered a read."""
-    begin = time.perf_counter()
-    node.start()
-    while True:
-        with suppress(OSError, EOFError), RawClient(node.zk, timeout_s=120) as raw:
-            raw.connect()
-            assert raw.call(GetData(path_of(7), False)).err == 0
-            return time.perf_counter() - begin
-        time.sleep(POLL_S)
 
 
 def cpu_s(node: Node) -> float:

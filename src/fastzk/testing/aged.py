@@ -9,6 +9,8 @@ a write to one of the znodes, and reach the disk in batches; `behind` of them ar
 
 import mmap
 import struct
+import time
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
@@ -24,8 +26,11 @@ from fastzk.storage.identity import DataDirectory
 from fastzk.storage.log import LogWriter, SegmentLog
 from fastzk.storage.rebuild import remove_all, restart_behind
 from fastzk.storage.snapshots import SnapshotStore, meta_of
+from fastzk.testing.ensemble import POLL_S, SERVE_S_MAX, Node
 from fastzk.testing.model import packed
+from fastzk.testing.rawclient import RawClient
 from fastzk.wire.blocks import range_of
+from fastzk.wire.records import GetData
 
 SESSION_ID = 1 << 56
 OPEN = struct.pack(">ii", 1, 31) + packed(b"world") + packed(b"anyone")
@@ -49,6 +54,20 @@ def grow(data_dir: Path, znodes: int, blocks: int = 0, behind: int = 0) -> None:
         _Growth(directory).run(znodes, blocks, behind)
     finally:
         directory.close()
+
+
+def first_read(node: Node) -> float:
+    """Starts the node; seconds until it has answered a read.  Raises TimeoutError."""
+    begin = time.perf_counter()
+    node.start()
+    while time.perf_counter() - begin < SERVE_S_MAX:
+        # Before it serves it refuses, or closes what it has accepted.
+        with suppress(OSError, EOFError), RawClient(node.zk, timeout_s=SERVE_S_MAX) as raw:
+            raw.connect()
+            assert raw.call(GetData(path_of(0), False)).err == 0
+            return time.perf_counter() - begin
+        time.sleep(POLL_S)
+    raise TimeoutError(f"no read is answered within {SERVE_S_MAX:g} s\n{node.log_tail()}")
 
 
 class _Growth:

@@ -26,7 +26,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 
 import zmq
-import zmq.utils.monitor
 
 from fastzk import limits
 from fastzk.config import Address
@@ -154,7 +153,7 @@ class Links:
         """Takes in what the monitors report: links that other nodes closed."""
         for peer, monitor in self._monitors.items():
             while int(monitor.get(zmq.EVENTS)) & zmq.POLLIN:
-                zmq.utils.monitor.recv_monitor_message(monitor, zmq.NOBLOCK)
+                monitor.recv_multipart(zmq.NOBLOCK)
                 self._lost[peer] = None
                 if peer in self._inbound:
                     self._inbound[peer].close()
