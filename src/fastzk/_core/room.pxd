@@ -12,7 +12,7 @@ from libc.stdint cimport uint64_t
 
 cdef enum:
     ZNODE_COST = 256            # znode_t, its place in the child list, what the allocator rounds up
-    SESSION_COST = 512          # session_t, and of some results_t, which is four times that
+    SESSION_COST = 256          # session_t; few sessions have results_t, too
     ACL_COST = 512
 
 
