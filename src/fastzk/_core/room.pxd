@@ -2,9 +2,9 @@
 
 A node that came to its tree by a snapshot has other gaps in its heap than one that applied every entry; a create that found a
 block on the one and none on the other would part them (Z3).  So what counts is the same on all of them: znodes, bytes and ACLs,
-each with what it costs at most but for gaps, against half of the heap; sessions against a quarter of it, so that who wants to delete
-can come in.  The rest is for gaps; a node whose heap is full all the same ends loudly, and comes back from a snapshot, which
-has none."""
+each with what it costs at most but for gaps, against half of the heap; sessions against a quarter of it, so that who wants to
+delete can come in.  The rest is for gaps; a node whose heap is full all the same ends loudly, and comes back from a snapshot,
+which has none."""
 
 from fastzk._core.arena cimport arena_t
 from libc.stdint cimport uint64_t
