@@ -37,12 +37,11 @@ from fastzk._core.layout cimport (
     padded8,
 )
 from fastzk._core.reads cimport is_read
-from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport UINT32_MAX, int32_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 
 cdef enum:
-    CHECKED_FROM = 16           # the checksum covers the block from here
     SESSION_BODY_MIN = 20       # int timeout_ms, 16 bytes of password; identities may follow
 
 
@@ -141,30 +140,39 @@ def seal(list entries not None, uint32_t count, uint64_t first_index, uint64_t f
     return block
 
 
+cdef const char *why_no_block(const block_t *head, size_t size, uint64_t checksum) noexcept nogil:
+    cdef int64_t walked
+    if head.magic != BLOCK_MAGIC:
+        return "magic"
+    if head.size != size or head.size > BLOCK_SIZE_MAX:
+        return "size"
+    if head.checksum != checksum:
+        return "checksum"
+    if head.spare != 0:
+        return "spare fields"
+    if head.count == 0 or (head.first_zxid & UINT32_MAX) + head.count > <uint64_t>1 << 32:
+        return "count"
+    walked = entries_walk(head.entries, head.size - sizeof(block_t))
+    if walked < 0:
+        return "entry"
+    if walked != head.count:
+        return "count"
+    if not kind_fits(head.kind, head.entries):
+        return "kind"
+    return NULL
+
+
 def check(block):
     """Reads a block's head and checks all of it: BlockInfo.  Raises BlockDamaged."""
     cdef const unsigned char[::1] view = aligned(block)
     cdef const block_t *head
+    cdef const char *reason
     if view.shape[0] < <Py_ssize_t>sizeof(block_t):
         raise BlockDamaged("size")
     head = <const block_t *>&view[0]
-    if head.magic != BLOCK_MAGIC:
-        raise BlockDamaged("magic")
-    if head.size != view.shape[0] or head.size > BLOCK_SIZE_MAX:
-        raise BlockDamaged("size")
-    if head.checksum != xxh3_64_intdigest(memoryview(view)[CHECKED_FROM:]):
-        raise BlockDamaged("checksum")
-    if head.spare != 0:
-        raise BlockDamaged("spare fields")
-    if head.count == 0 or (head.first_zxid & 0xffffffff) + head.count > 0x100000000:
-        raise BlockDamaged("count")
-    walked = entries_walk(head.entries, head.size - sizeof(block_t))
-    if walked < 0:
-        raise BlockDamaged("entry")
-    if walked != head.count:
-        raise BlockDamaged("count")
-    if not kind_fits(head.kind, head.entries):
-        raise BlockDamaged("kind")
+    reason = why_no_block(head, view.shape[0], xxh3_64_intdigest(memoryview(view)[CHECKED_FROM:]))
+    if reason is not NULL:
+        raise BlockDamaged(reason.decode())
     return BlockInfo(
         first_index=head.first_index,
         last_index=head.first_index + head.count - 1,

@@ -46,9 +46,11 @@ from fastzk.state.comparison import Comparison
 from fastzk.state.formation import SoundState
 from fastzk.state.members import Members
 from fastzk.storage.checked import CheckedText
+from fastzk.storage.evidence import Evidence
 from fastzk.storage.identity import MEMBERS_NAME
 from fastzk.storage.log import LogWriter
 from fastzk.storage.recovery import Recovered, recover
+from fastzk.storage.snapshot_file import SnapshotDamaged
 from fastzk.storage.snapshots import SnapshotStore
 from fastzk.wire.care import Ask, Offer, Piece, Rejoin, Sample
 from fastzk.wire.ensemble import EnsembleMessage, Forward, Present, Resend, Touch
@@ -146,7 +148,12 @@ class NodeCore:
         if not index:
             format_tree(arena)
             return Machine(arena, self._config.node_id), Members.decode(self._world.members)
-        meta = store.load(index, arena)
+        try:
+            meta = store.load(index, arena)
+        except SnapshotDamaged as damage:
+            # Its checksums are right and what it says makes no sense; the arena is good for nothing now.
+            Evidence(self._world.disk, str(self._config.data_dir)).move(damage.file)
+            raise StartAnew(f"{damage}: the snapshot is set aside") from damage
         machine = Machine(arena, self._config.node_id)
         machine.begin_chain(int.from_bytes(meta.chain, "little"))
         return machine, Members.decode(meta.membership)

@@ -32,8 +32,6 @@ from fastzk.node.restart import RESTARTS_MAX, RESTARTS_WITHIN_S, STATUS_RESTART,
 from fastzk.node.roster import first_members
 from fastzk.node.setup import EngineSetup
 from fastzk.node.stats import STATS_BYTES
-from fastzk.node.tls_context import CertificateFiles
-from fastzk.node.tls_gate import GateConfig, run_gate
 from fastzk.node.worker import WorkerConfig, run_worker
 from fastzk.state.members import Members
 from fastzk.storage.identity import DataDirectory, IdentityError
@@ -94,6 +92,8 @@ class Supervisor:
             if config.peers:
                 self._listen("ensemble", config.peers[config.node_id], f"--peers: node {config.node_id}:")
             if config.tls:
+                from fastzk.node.tls_context import CertificateFiles  # with ssl: only who uses TLS waits for it
+
                 CertificateFiles(config.tls)  # what cannot be used is found out now
                 self._listen("tls", config.tls.address, "--zk-tls")
         except ConfigError:
@@ -270,6 +270,8 @@ class Supervisor:
         )
 
     def _run_gate(self) -> None:
+        from fastzk.node.tls_gate import GateConfig, run_gate  # with asyncio
+
         os.close(self._arena_fd)
         tls = self._config.tls
         assert tls is not None, "there is a gate only with --zk-tls"

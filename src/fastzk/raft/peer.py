@@ -137,11 +137,6 @@ class Peer:
     # What the caller may look at.
 
     @property
-    def is_single(self) -> bool:
-        """Whether one voter decides alone."""
-        return len(self.quorum.voters) == 1
-
-    @property
     def may_campaign(self) -> bool:
         """Whether this node may lead: sound, and a voter of the membership it knows; or of one before, as long as it does not
         know that a later one is committed: its log may be the only one that can bring that about (Ongaro, 4.2.2)."""

@@ -3,7 +3,7 @@
 Rule: one thread at a time.  Rule: after a function answered -1 nothing more is done with the tail; `failed` says why.
 docs/internals/log-format.md says what is written when, and why in that order."""
 
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 
 cdef extern from "<sys/uio.h>" nogil:
@@ -23,6 +23,15 @@ ctypedef struct end_t:          # where a log ends: what the next block must fol
     uint64_t last_zxid
     int64_t last_time_ms
     uint64_t last_checksum
+
+
+ctypedef packed struct mark_t:  # what stands before each batch
+    uint32_t magic
+    uint32_t size
+    uint64_t checksum
+    uint64_t offset
+    uint64_t previous
+    uint64_t batch_end
 
 
 ctypedef struct failure_t:
@@ -46,6 +55,8 @@ ctypedef struct tail_t:
     failure_t failed
 
 
+# Whether these bytes, which are there, are a right mark for this offset.
+cdef bint mark_is_right(const mark_t *mark, uint64_t offset) noexcept nogil
 # All zero but for the directory, and no segment yet.  Opens `segment` unless it is 0.  An errno, or 0.
 cdef int tail_open(tail_t *tail, const char *directory, uint64_t segment) noexcept nogil
 cdef void tail_free(tail_t *tail) noexcept nogil

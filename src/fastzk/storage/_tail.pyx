@@ -61,15 +61,6 @@ cdef packed struct header_t:
     uint64_t spare2
 
 
-cdef packed struct mark_t:
-    uint32_t magic
-    uint32_t size
-    uint64_t checksum
-    uint64_t offset
-    uint64_t previous
-    uint64_t batch_end
-
-
 cdef uint64_t fnv1a_over(const void *at, size_t size) noexcept nogil:
     cdef const unsigned char *byte = <const unsigned char *>at
     cdef uint64_t value = 0xcbf29ce484222325ull
@@ -77,6 +68,13 @@ cdef uint64_t fnv1a_over(const void *at, size_t size) noexcept nogil:
     for i in range(size):
         value = (value ^ byte[i]) * 0x100000001b3ull
     return value
+
+
+cdef bint mark_is_right(const mark_t *mark, uint64_t offset) noexcept nogil:
+    return (
+        mark.magic == MARK_MAGIC and mark.size == MARK_SIZE and mark.offset == offset
+        and mark.checksum == fnv1a_over(&mark.offset, MARK_SIZE - CHECKED_FROM)
+    )
 
 
 def fnv1a(const unsigned char[::1] data not None):

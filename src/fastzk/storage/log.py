@@ -208,14 +208,16 @@ class SegmentLog:
 
     def _check(self, place: int, payload: Payload) -> BlockInfo:
         """The block that was read back for a place of the index.  Raises LogDamaged."""
-        path, offset = self.path(self.blocks.segment[place]), self.blocks.offset[place]
         try:
             block = check(payload)
         except BlockDamaged as e:
-            raise LogDamaged(path, offset, f"changed since it was written: {e}") from e
+            raise self._damaged(place, f"changed since it was written: {e}") from e
         if block.first_index != self.blocks.first_index[place]:
-            raise LogDamaged(path, offset, f"holds index {block.first_index}, not {self.blocks.first_index[place]}")
+            raise self._damaged(place, f"holds index {block.first_index}, not {self.blocks.first_index[place]}")
         return block
+
+    def _damaged(self, place: int, reason: str) -> LogDamaged:
+        return LogDamaged(self.path(self.blocks.segment[place]), self.blocks.offset[place], reason)
 
     def _open(self, segment: int) -> File:
         path = self.path(segment)

@@ -17,6 +17,7 @@ from bisect import bisect_right
 from dataclasses import dataclass, field, replace
 
 from fastzk._core.blocks import BlockDamaged, BlockInfo, check
+from fastzk.storage._scan import take_records
 from fastzk.storage._tail import fnv1a
 from fastzk.storage.disk import Disk, File
 from fastzk.wire.blocks import BLOCK_MEMBERS
@@ -275,6 +276,7 @@ class _SegmentScan:
         offset = found.offset = HEADER_SIZE
         found.is_sealed = False
         while True:
+            offset = self._take_right(offset)
             head = bytes(self.peek(offset, BLOCK_HEAD))
             mark = unpack_mark(head, offset)
             if mark is not None and (self.batch_end == 0 or offset <= self.batch_end):
@@ -297,6 +299,15 @@ class _SegmentScan:
             offset = found.offset = offset + block.size
             found.is_sealed = False
         self._judge(offset)
+
+    def _take_right(self, offset: int) -> int:
+        """Takes the records that are right, chunk after chunk; gives the offset of the first other one."""
+        while True:
+            self.peek(offset, BLOCK_HEAD)
+            self.batch_end = take_records(self.found, self.first_index, self.chunk, self.chunk_offset, self.batch_end)
+            if self.found.offset == offset:
+                return offset
+            offset = self.found.offset
 
     def _take_header(self) -> bool:
         data = bytes(self.peek(0, HEADER_SIZE))
