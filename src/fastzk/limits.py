@@ -63,6 +63,12 @@ SNAPSHOT_PIECE_BYTES = 1 << 20
 # Messages drained from one socket in one turn, so that no source starves the others.
 MESSAGES_PER_TURN_MAX = 256
 
+# A link between nodes asks this often whether the other side is there, and is made anew when there was no answer for so long:
+# longer than an election takes, so that no link is given up for what an election mends.  A host that is there connects in less.
+LINK_PING_MS = 500
+LINK_SILENCE_MS_MAX = 2000
+LINK_CONNECT_MS_MAX = 1000
+
 # A message between nodes: an Append of several blocks.
 LINK_MESSAGE_BYTES_MAX = 32 << 20
 

@@ -26,6 +26,8 @@ pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
 
 IMAGE_BYTES = 16 << 20
 END_S_MAX = 15.0
+CUT_S = 7.0  # TCP tries again after 6.2 s, and then after 12.6 s
+HEALED_S_MAX = 4.0
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +133,41 @@ def test_cut_networks(chaos: Path) -> None:
             pytest.skip(line.partition("SKIPPED: ")[2])
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-8000:]
     assert "phase 1: " in done.stdout
+
+
+HEALED = """
+import sys
+from pathlib import Path
+from random import Random
+from fastzk.testing.chaos.cycles import await_writes
+from fastzk.testing.chaos.namespaces import Network, enter_own_network
+from fastzk.testing.chaos.nemesis import Split
+from fastzk.testing.chaos.phases import let_pass
+from fastzk.testing.chaos.run import Run
+
+enter_own_network()
+with Network(3) as network, Run(Path(sys.argv[1]), 17, "a cut that is healed", ["split"], network=network) as run:
+    await_writes(run, 20)
+    split = Split(run, Random(17))
+    split.begin()
+    let_pass(run, float(sys.argv[2]))
+    split.heal()
+    run.gap.healed()
+    await_writes(run, 20)
+    print(run.gap.longest_healed_s)
+    verdict = run.judge()
+    assert verdict.is_passed, verdict
+"""
+
+
+def test_an_ensemble_is_whole_soon_after_a_cut_is_healed(chaos: Path) -> None:
+    """Once it stayed without a leader for as long again as it had been cut: TCP tries a silent connection ever more rarely."""
+    command = [sys.executable, "-c", HEALED, str(chaos), str(CUT_S)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    if "NoNamespaces: " in done.stderr:
+        pytest.skip(done.stderr.rpartition("NoNamespaces: ")[2])
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-8000:]
+    assert float(done.stdout) < HEALED_S_MAX
 
 
 def test_disks_that_lie_are_found_out(chaos: Path) -> None:

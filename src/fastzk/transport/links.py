@@ -105,6 +105,11 @@ class Links:
         dealer.setsockopt(zmq.RECONNECT_IVL, 20)
         dealer.setsockopt(zmq.RECONNECT_IVL_MAX, 200)
         dealer.setsockopt(zmq.HANDSHAKE_IVL, 5000)
+        dealer.setsockopt(zmq.CONNECT_TIMEOUT, limits.LINK_CONNECT_MS_MAX)
+        # A cut that is healed must be noticed: TCP itself would try again only after as long as the cut has lasted.
+        dealer.setsockopt(zmq.HEARTBEAT_IVL, limits.LINK_PING_MS)
+        dealer.setsockopt(zmq.HEARTBEAT_TIMEOUT, limits.LINK_SILENCE_MS_MAX)
+        dealer.setsockopt(zmq.HEARTBEAT_TTL, limits.LINK_SILENCE_MS_MAX)
         dealer.setsockopt(zmq.SNDHWM, 10_000)
         self._monitors[peer] = dealer.get_monitor_socket(zmq.EVENT_DISCONNECTED)
         self.poller.register(self._monitors[peer], zmq.POLLIN)

@@ -64,15 +64,15 @@ def _phase(run: Run, table: list[type[Fault]], deck: list[type[Fault]], random: 
         names.append("+".join(fault.name for fault in faults))
         for fault in faults:
             fault.begin()
-            _let_pass(run, random.uniform(0.0, 1.0))
-        _let_pass(run, random.uniform(*FAULT_S) if random.random() < 0.5 else random.uniform(FAULT_S[0], 2.0))
+            let_pass(run, random.uniform(0.0, 1.0))
+        let_pass(run, random.uniform(*FAULT_S) if random.random() < 0.5 else random.uniform(FAULT_S[0], 2.0))
         heal(run, faults)
         await_writes(run, WRITES_AFTER)
-        _let_pass(run, random.uniform(*PAUSE_S))
+        let_pass(run, random.uniform(*PAUSE_S))
     return names
 
 
-def _let_pass(run: Run, seconds: float) -> None:
+def let_pass(run: Run, seconds: float) -> None:
     """Time for a fault to be felt."""
     ends_s = time.monotonic() + seconds
     while time.monotonic() < ends_s:

@@ -105,6 +105,7 @@ class Run:
         self.faults[what] += 1
         self.gap.disturbed()
         self.recording.fault(what, time.monotonic_ns(), **details)
+        self.recording.flush()
 
     def healed(self, what: str, **details: object) -> None:
         """Notes that a fault is over."""
