@@ -11,7 +11,9 @@ from collections import namedtuple
 
 from xxhash import xxh3_64_intdigest
 
+from cpython.buffer cimport PyBUF_READ
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.memoryview cimport PyMemoryView_FromMemory
 from fastzk._core.codes cimport (
     OPCODE_CREATE,
     OPCODE_CREATE2,
@@ -170,20 +172,21 @@ def check(block):
     if view.shape[0] < <Py_ssize_t>sizeof(block_t):
         raise BlockDamaged("size")
     head = <const block_t *>&view[0]
-    reason = why_no_block(head, view.shape[0], xxh3_64_intdigest(memoryview(view)[CHECKED_FROM:]))
+    checked = PyMemoryView_FromMemory(<char *>head + CHECKED_FROM, view.shape[0] - CHECKED_FROM, PyBUF_READ)
+    reason = why_no_block(head, view.shape[0], xxh3_64_intdigest(checked))
     if reason is not NULL:
         raise BlockDamaged(reason.decode())
     return BlockInfo(
-        first_index=head.first_index,
-        last_index=head.first_index + head.count - 1,
-        first_zxid=head.first_zxid,
-        last_zxid=head.first_zxid + head.count - 1,
-        time_ms=head.time_ms,
-        previous=head.previous,
-        checksum=head.checksum,
-        count=head.count,
-        size=head.size,
-        kind=head.kind,
+        head.first_index,
+        head.first_index + head.count - 1,
+        head.first_zxid,
+        head.first_zxid + head.count - 1,
+        head.time_ms,
+        head.previous,
+        head.checksum,
+        head.count,
+        head.size,
+        head.kind,
     )
 
 
