@@ -19,7 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
@@ -79,7 +79,7 @@ def outcomes(run: Callable[[int], Outcome], seeds: Iterable[int], jobs: int, end
         return
     with multiprocessing.Pool(jobs) as pool:
         # Handed out in pieces, so that the end of the time is seen.
-        while piece := [seed for seed, _ in zip(within, range(8 * jobs), strict=False)]:
+        while piece := list(islice(within, 8 * jobs)):
             yield from pool.imap_unordered(run, piece)
 
 

@@ -48,8 +48,6 @@ class Animal:
     file: str
     old: str
     new: str
-    seed: int = 0  # that finds it, for the fast ones of make test
-    is_fast: bool = False
 
     @property
     def is_compiled(self) -> bool:
@@ -312,14 +310,6 @@ ANIMALS = (
         "fastzk/_core/slots.pyx",
         "        self.next_session_id = (session_seed << 16) + worker % WORKERS_APART\n",
         "        self.next_session_id = ((1 if fz_zoo() == 37 else session_seed) << 16) + worker % WORKERS_APART\n",
-    ),
-    Animal(
-        38,
-        "lets a client go back in time",
-        "a client that has seen more than this node is let in",
-        "fastzk/_core/entrance.pyx",
-        "said.last_zxid_seen > self.arena.arena.header.applied_zxid:\n",
-        "(said.last_zxid_seen > self.arena.arena.header.applied_zxid and fz_zoo() != 38):\n",
     ),
     Animal(
         39,

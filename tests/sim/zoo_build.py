@@ -63,14 +63,20 @@ class Piece:
     new: str
 
 
-def build(pieces: Iterable[Piece]) -> Path:
-    """Makes the copy, if it is not there and up to date; gives the directory to import fastzk from."""
+def planted(pieces: Iterable[Piece]) -> dict[str, str]:
+    """The files that hold pieces, with all of them in their place."""
     sources: dict[str, str] = {}
     for piece in pieces:
         source = sources.get(piece.file) or (ROOT / "src" / piece.file).read_text() + ASK
         found = source.count(piece.old)
         assert found == 1, f"{piece.file}: {piece.old!r} is there {found} times"
         sources[piece.file] = source.replace(piece.old, piece.new)
+    return sources
+
+
+def build(pieces: Iterable[Piece]) -> Path:
+    """Makes the copy, if it is not there and up to date; gives the directory to import fastzk from."""
+    sources = planted(pieces)
     # Python files are always copied; what is compiled is compiled again when its text has changed.
     own = [pattern for file in sources for pattern in (Path(file).name, f"{Path(file).stem}.*.so")]
     shutil.copytree(ROOT / "src", ZOO, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", *own))

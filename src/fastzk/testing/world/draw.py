@@ -1,6 +1,6 @@
 """What kind of world a seed draws: a swarm, in which no two seeds have the same faults.
 
-Each fault is on in about half of the worlds, at a rate of its own; one world in eight is calm, so that what only shows when
+Each fault is on in about half of the worlds, at a rate of its own; one world in six is calm, so that what only shows when
 nothing interferes (an expiry that comes too early) is seen, too.  Rates are chances per second unless they say otherwise."""
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def draw_world(random: Random) -> Draw:
     def maybe(low: float, high: float, chance: float = 0.5) -> float:
         return random.uniform(low, high) if random.random() < chance else 0.0
 
-    is_calm = random.random() < 0.125
+    is_calm = random.random() < 0.17
     network = NetworkFaults(
         delay_us=random.choice((100, 300, 2_000)),
         jitter_us=random.choice((0, 300, 5_000)),
@@ -127,7 +127,7 @@ def draw_world(random: Random) -> Draw:
         sync_us=random.choice((50, 500, 5_000)),
         slow_sync=maybe(0.01, 0.1),
         crash_modes=CRASH_MODES if random.random() < 0.7 else (random.choice(CRASH_MODES),),
-        segment_bytes_max=random.choice((6_000, 12_000, 64 << 20)),
+        segment_bytes_max=random.choice((1_500, 6_000, 64 << 20)),
         peer_limits=Limits(
             window_bytes_max=random.choice((0, 2_000, 64 << 20)),
             append_bytes_max=random.choice((1, 600, 1 << 20)),

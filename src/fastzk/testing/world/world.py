@@ -40,6 +40,7 @@ SAFETY_US_MAX = 120_000_000
 AGREEMENT_US = 25_000_000
 LIVENESS_US = 45_000_000
 STEP_US = 50_000
+EPOCH_NEARLY_FULL = 8  # zxids: a batch did not fit
 REPORT_US = 2_500_000
 RATE_US = 1_250  # of a clock that is a fifth too fast, in thousandths
 
@@ -293,7 +294,10 @@ class Simulation:
 
     def applied(self, host: Host, batch: Range, machine: Machine) -> None:
         """A node has applied a block."""
+        counter = self.judge.last_zxid & 0xFFFFFFFF
         if self.judge.on_applied(host.node_id, batch.payload, machine):
+            if batch.first_zxid & 0xFFFFFFFF == 0 and counter + EPOCH_NEARLY_FULL > self.draw.peer_limits.counter_max:
+                self.count("epoch full")
             self.trace.line(
                 f"{host.node_id} applies {batch.first_index}..{batch.last_index} {batch.first_zxid:#x} {machine.digest:032x}"
             )
