@@ -11,7 +11,7 @@ export FASTZK_BUILD_JOBS ?= $(shell nproc)
 
 .DEFAULT_GOAL := help
 .PHONY: help build test lint run demo systems bench bench-vs bench-first profile torture watch-torture failover fuzz corpus differential
-.PHONY: chaos kills zoo clean
+.PHONY: chaos kills sim zoo clean
 
 help:
 	@echo 'make build      .venv with fastzk-node, from the pinned dependencies'
@@ -29,6 +29,8 @@ help:
 	@echo 'make fuzz       100,000 hostile inputs for each port'
 	@echo 'make corpus     every byte of a megabyte of log, vote, snapshots: changed, and told'
 	@echo 'make differential   20,000 conversations with Apache ZooKeeper and with fastzk, compared'
+	@echo 'make sim        whole nodes in simulated time, for MINUTES=10, from seed SEED=1 on'
+	@echo 'make zoo        what systems of this kind had broken once, broken again, and how soon the simulator sees it'
 	@echo 'make chaos      real nodes under kills, cut networks, failing disks, for MINUTES=10 (SEED=1), and the judges'
 	@echo 'make kills      a thousand times kill -9 on disks that forget what was not synced, and the judges'
 	@echo 'make clean      all of it away again'
@@ -109,6 +111,12 @@ KILLS ?= kill=300,leader=300,lossy=300,all=100
 
 chaos: build
 	$(BIN)/python -m fastzk.testing.chaos --minutes $(MINUTES) --seed $(SEED)
+
+zoo: build
+	$(BIN)/python tests/sim/zoo.py
+
+sim: build
+	$(BIN)/python tools/sim.py --seeds $(SEED): --jobs $(TEST_JOBS) --minutes $(MINUTES)
 
 kills: build
 	$(BIN)/python -m fastzk.testing.chaos --cycles $(KILLS) --seed $(SEED)

@@ -202,7 +202,8 @@ def judged(request: pytest.FixtureRequest, jars: str, disk: Path) -> Iterator[st
     """The server in question, fresh for each shell: a node of fastzk alone, or one of three."""
     if request.config.getoption("--hosts"):
         pytest.skip("zkCli's transcripts need a fresh server each; ZooKeeper itself is always one of the two compared")
-    with Ensemble(1 if request.param == "alone" else 3, disk) as nodes:
+    # ZooKeeper's is off unless it is asked for.
+    with Ensemble(1 if request.param == "alone" else 3, disk, ["--no-reconfig"]) as nodes:
         yield (nodes.followers() or nodes.nodes)[0].zk_host
 
 

@@ -126,11 +126,17 @@ def test_a_damaged_log_is_named_and_kept(disk: Path) -> None:
         ensemble.restart(node)
 
 
+def removed(directory: Path) -> bool:
+    with contextlib.suppress(OSError):
+        shutil.rmtree(directory)
+    return not directory.exists()
+
+
 def test_a_data_directory_removed_under_a_node_ends_it(disk: Path) -> None:
     """It once went on acknowledging, into a file that no directory held."""
     with Ensemble(1, disk) as ensemble:
         node = ensemble.node(1)
-        shutil.rmtree(node.data_dir)
+        wait_for(lambda: removed(node.data_dir), 10.0, "the directory to be gone, though the node writes into it")
         assert node.wait_end() == 2
         assert "was removed while the node was running" in node.log_tail()
 

@@ -166,13 +166,16 @@ def test_what_is_refused(disk: Path) -> None:
             with pytest.raises(BadArgumentsError):
                 admin.reconfig(text, leaving, None)
         waiting = admin.reconfig_async("server.9=127.0.0.1:9:0;127.0.0.1:9", None, None, -1)
-        admin.create("/meanwhile", b"1")
+        behind = admin.create_async("/behind", b"1")
         with kazoo_client(ensemble.nodes[1].zk_host, SESSION_S) as second:
             second.add_auth("digest", SUPER)
             with pytest.raises(kazoo.exceptions.ReconfigInProcessError):
                 second.reconfig(None, "3", None)
+            second.create("/meanwhile", b"1")
+        assert not waiting.ready()
         with pytest.raises(NewConfigNoQuorumError):
             waiting.get(timeout=60)
+        assert behind.get(timeout=60) == "/behind", "a session's writes keep their order"
         assert admin.get(CONFIG_PATH)[0] == config
         ensemble.followers()[0].kill9()
         with pytest.raises(NewConfigNoQuorumError):
@@ -221,3 +224,38 @@ def test_it_can_be_switched_off_and_a_node_without_peers_cannot(disk: Path) -> N
         assert refused.value.code == -123
     with Ensemble(1, disk) as alone, kazoo_client(alone.nodes[0].zk_host, SESSION_S) as client, pytest.raises(UnimplementedError):
         client.reconfig(None, "9", None)
+
+
+def test_an_ensemble_may_be_founded_with_an_observer(disk: Path) -> None:
+    with GrowingEnsemble(3, disk, observers=[2]) as ensemble:
+        first, second, third = ensemble.nodes
+        wait_for(lambda: second.mode() == "observer", SERVE_S_MAX, "the observer to serve")
+        ensemble.wait_members([ensemble.spec(first), ensemble.spec(second, "observer"), ensemble.spec(third)], ensemble.nodes)
+        with super_client(second) as admin:
+            data, _ = admin.reconfig(ensemble.spec(second), None, None)
+            assert ensemble.spec(second) in data.decode()
+        first.kill9()
+        with super_client(second, third) as admin:
+            admin.create("/by-the-promoted", b"1")
+
+
+def test_a_node_that_stood_alone_is_given_an_address_and_grows(disk: Path) -> None:
+    ensemble = GrowingEnsemble(1, disk)
+    (first,) = ensemble.nodes
+    at = first.command.index("--peers")
+    peers = first.command[at : at + 2]
+    del first.command[at : at + 2]
+    with ensemble:
+        assert first.mode() == "standalone"
+        with super_client(first) as admin:
+            admin.create("/kept", b"kept")
+        assert first.stop() == 0
+        first.command += peers
+        ensemble.restart(first)
+        second = ensemble.add()
+        with super_client(first) as admin:
+            admin.reconfig(ensemble.spec(second), None, None)
+        ensemble.wait_all_serving()
+        with kazoo_client(second.zk_host, SESSION_S) as reader:
+            reader.sync("/")
+            assert reader.get("/kept")[0] == b"kept"

@@ -6,6 +6,8 @@ test's own."""
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -39,9 +41,15 @@ sys.exit(Asking(parse_arguments([*options, "--workers", "1"])).run())
 """
 
 
+@pytest.fixture
+def home(disk: Path) -> Iterator[Path]:
+    """A directory of the test's own on a real file system."""
+    with tempfile.TemporaryDirectory(dir=disk) as path:
+        yield Path(path)
+
+
 def start(home: Path, asks: int) -> tuple[subprocess.Popen[bytes], int]:
     """A node that asks so often, and its port."""
-    home.mkdir(parents=True)
     zk, native = free_ports(2)
     command = [sys.executable, "-c", NODE, str(asks), str(home), str(zk), str(native)]
     with (home / "log").open("wb") as log:
@@ -49,8 +57,7 @@ def start(home: Path, asks: int) -> tuple[subprocess.Popen[bytes], int]:
 
 
 @pytest.mark.process
-def test_a_node_that_asks_for_it_starts_anew_and_serves(disk: Path, tmp_path: Path) -> None:
-    home = disk / tmp_path.name
+def test_a_node_that_asks_for_it_starts_anew_and_serves(home: Path) -> None:
     node, zk = start(home, 3)
     try:
         client = KazooClient(f"127.0.0.1:{zk}", timeout=10)
@@ -70,8 +77,7 @@ def test_a_node_that_asks_for_it_starts_anew_and_serves(disk: Path, tmp_path: Pa
 
 
 @pytest.mark.process
-def test_a_node_that_always_asks_for_it_gives_up(disk: Path, tmp_path: Path) -> None:
-    home = disk / tmp_path.name
+def test_a_node_that_always_asks_for_it_gives_up(home: Path) -> None:
     node, _ = start(home, 1000)
     try:
         assert node.wait(SECONDS) == 1
@@ -84,8 +90,7 @@ def test_a_node_that_always_asks_for_it_gives_up(disk: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.process
-def test_a_node_that_waits_to_start_anew_ends_when_told_to(disk: Path, tmp_path: Path) -> None:
-    home = disk / tmp_path.name
+def test_a_node_that_waits_to_start_anew_ends_when_told_to(home: Path) -> None:
     node, _ = start(home, 1000)
     try:
         wait_for(lambda: "anew in 0.8 s" in (home / "log").read_text(), SECONDS, "a longer pause")

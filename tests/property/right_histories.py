@@ -199,6 +199,8 @@ class World:
                 self.send(client, OpCode.GET_DATA, records.encode_request(records.GetData(request[0], False)))
         if self.random.random() < 0.1:
             self.send(client, OpCode.PING, b"", -2)
+        if self.random.random() < 0.03:
+            self.send(client, OpCode.RECONFIG, packed(None) * 2 + packed(b"server.1=h:1:1:participant;h:1") + b"\xff" * 8)
 
     def send(self, client: Client, op: int, body: bytes, xid: int = 0) -> None:
         """One request leaves."""
@@ -275,7 +277,8 @@ class World:
             self.drop(client, "closed")
             client.forget()
             return
-        self.note_watch(client, op, records.decode_request(op, body), err)
+        if op in records.REQUESTS:
+            self.note_watch(client, op, records.decode_request(op, body), err)
 
     def note_watch(self, client: Client, op: int, request: records.Request, err: int) -> None:
         """What the client must ask for again after a reconnect."""

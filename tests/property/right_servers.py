@@ -18,7 +18,16 @@ from fastzk.wire import records
 if TYPE_CHECKING:
     from right_histories import Client
 
-WRITES = (OpCode.CREATE, OpCode.CREATE2, OpCode.DELETE, OpCode.SET_DATA, OpCode.SYNC, OpCode.MULTI, OpCode.CLOSE_SESSION)
+WRITES = (
+    OpCode.CREATE,
+    OpCode.CREATE2,
+    OpCode.DELETE,
+    OpCode.SET_DATA,
+    OpCode.SYNC,
+    OpCode.MULTI,
+    OpCode.RECONFIG,
+    OpCode.CLOSE_SESSION,
+)
 WATCHING = {OpCode.EXISTS: "data", OpCode.GET_DATA: "data", OpCode.GET_CHILDREN: "child", OpCode.GET_CHILDREN2: "child"}
 NO_NODE, NO_WATCHER, SESSION_EXPIRED, SESSION_MOVED = -101, -121, -112, -118
 CONNECTED = 3
@@ -43,6 +52,8 @@ class Log:
 
     def append(self, op: int, body: bytes, session_id: int, attach_zxid: int, serial: int, cxid: int) -> int:
         """An entry is decided; gives its zxid."""
+        if op == OpCode.RECONFIG:
+            op, body = OpCode.RECONFIGURED, struct.pack(">i", self.random.choice((0, -13)))
         self.zxid += 1
         self.time_ms += self.random.random() < 0.7
         entry = Entry(op, body, session_id, attach_zxid, serial, 1, 1, 1, cxid)

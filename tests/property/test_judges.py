@@ -93,6 +93,17 @@ def test_an_empty_or_broken_off_recording_is_not_passed() -> None:
     assert "no node's log" in str(judge(history))
 
 
+def test_a_node_without_the_others_serves_what_the_log_does_not_know() -> None:
+    """A connection to read only stands in no log; and what it hears the leader does not."""
+    history = World(6).history
+    like = next(each for each in history.connections if each.open_ns is not None and each.end_ns is not None)
+    for _ in range(9):
+        more = history.dial(like.client, like.server, like.wire, like.start_ns, like.session_id, 0)
+        history.connected(more, like.session_id, like.timeout_ms, False, True, like.start_ns)
+        history.ended(more, "cut", like.start_ns)
+    assert judge(history).is_passed
+
+
 def test_the_beginning_of_the_log_is_taken_from_whoever_has_it() -> None:
     history = World(4).history
     first, *others = history.nodes

@@ -1,7 +1,8 @@
 """Goal: the log of a peer says at every moment what a plain list would, whatever is appended, truncated or evicted.
 
 Method: hypothesis drives a RaftLog over a simulated disk and, beside it, a list of all its ranges; after each step
-every question is asked of both.  Some ranges bring a membership, and now and then the log is compacted.  The quorum's arithmetic is compared with counting by hand.
+every question is asked of both.  Some ranges bring a membership, and now and then the log is compacted.  The quorum's
+arithmetic is compared with counting by hand.
 """
 
 from hypothesis import given, settings

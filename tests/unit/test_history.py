@@ -6,9 +6,12 @@ was kept."""
 from pathlib import Path
 
 from fastzk.defs import EventType, KeeperState, OpCode
+from fastzk.storage.disk import RealDisk
+from fastzk.storage.log import LogWriter, SegmentLog
 from fastzk.storage.segments import End
 from fastzk.testing.blocks import next_range
 from fastzk.testing.history import FORMAT, History, Recording, Tap, describe, entries_of, read_history
+from fastzk.testing.run_logs import archive_log, read_log
 from fastzk.wire import records
 
 SESSION_ID = 0xF100000000000001
@@ -83,3 +86,25 @@ def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:
         file.write(f'{{"e":"run","format":{FORMAT},"title":"torn"}}\n{{"e":"end","t":5}}\n{{"e":"nemesis","t":')
     history = read_history(tmp_path)
     assert (history.run, history.end_ns, history.nemesis) == ({"title": "torn"}, 5, [])
+
+
+def test_an_archive_keeps_what_snapshots_let_go_and_not_what_was_cut(tmp_path: Path) -> None:
+    """Segments of one block each: the oldest goes because a snapshot covers it, the newest because it was never committed."""
+    data, archive = tmp_path / "data", tmp_path / "archive"
+    (data / "log").mkdir(parents=True)
+    log = SegmentLog.open(RealDisk(), str(data / "log"))
+    writer = LogWriter(log, segment_bytes_max=1)
+    end, blocks = End(), []
+    for number in range(4):
+        blocks.append(next_range(end, b"%d" % number))
+        writer.append([blocks[-1]])
+    writer.close()
+    archive_log(data, archive)
+    segments = sorted((data / "log").iterdir())
+    assert len(segments) == 4
+    segments[0].unlink()
+    segments[3].unlink()
+    assert read_log(data) == [bytes(each.payload) for each in blocks[1:3]]
+    assert read_log(data, archive) == [bytes(each.payload) for each in blocks[:3]]
+    (archive / segments[0].name).unlink()
+    assert read_log(data, archive) == [bytes(each.payload) for each in blocks[1:3]]

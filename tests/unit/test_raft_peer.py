@@ -297,6 +297,18 @@ def test_who_needs_what_was_compacted_is_named_and_kept_quiet() -> None:
     assert (follower.role, follower.leader_id) == (Role.FOLLOWER, 1), "heartbeats keep it from asking for votes"
 
 
+def test_nobody_gets_a_snapshot_before_its_hard_state_has_the_epoch() -> None:
+    """A leader in between, which may have something else where the snapshot ends, could take its answer for an acknowledgement."""
+    story = script("nodes 3", "cut 3", "elect 1 by 2", "turn 1", "stabilize 1 2", "propose 1 3 work", "stabilize 1 2")
+    for command in ("compact 1 4", "lost 1 3", "turn 1"):
+        story.run(command)
+    assert story.peers[1].behind() == (), "node 3 has answered nothing in this epoch"
+    for command in ("mend", "tick 1", "stabilize"):
+        story.run(command)
+    assert story.disks[3].hard_state[0] == story.peers[1].epoch
+    assert story.peers[1].behind() == (3,)
+
+
 def test_a_follower_whose_disk_was_replaced_is_filled_again() -> None:
     """It refuses what it once acknowledged; the leader sees by the probe that this is no old refusal."""
     story = script("nodes 3", "elect 1", "propose 1 3 a", "stabilize", "crash 3")

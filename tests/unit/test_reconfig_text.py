@@ -11,7 +11,16 @@ from fastzk import limits
 from fastzk.config import Address
 from fastzk.errors import ErrorCode
 from fastzk.state.members import Asker, Member, Members, Role
-from fastzk.state.reconfig import Reconfig, ReconfigError, joint, new_voters, parse_reconfig, wanted_members, with_learners
+from fastzk.state.reconfig import (
+    Reconfig,
+    ReconfigError,
+    decode_reconfig,
+    joint,
+    new_voters,
+    parse_reconfig,
+    wanted_members,
+    with_learners,
+)
 from fastzk.testing.model import packed
 
 
@@ -31,8 +40,12 @@ def body(joining: str | None = None, leaving: str | None = None, new: str | None
     return b"".join(map(packed, texts)) + struct.pack(">q", version)
 
 
+def parsed(request: bytes) -> Reconfig:
+    return parse_reconfig(decode_reconfig(request))
+
+
 def wanted(now: Members = THREE, *, joining: str | None = None, leaving: str | None = None, new: str | None = None) -> Members:
-    return wanted_members(parse_reconfig(body(joining, leaving, new)), now)
+    return wanted_members(parsed(body(joining, leaving, new)), now)
 
 
 @pytest.mark.parametrize(
@@ -48,17 +61,18 @@ def wanted(now: Members = THREE, *, joining: str | None = None, leaving: str | N
     ],
 )
 def test_a_server(text: str, found: Member) -> None:
-    assert parse_reconfig(body(joining=text)).joining == (found,)
+    assert parsed(body(joining=text)).joining == (found,)
 
 
 def test_a_request() -> None:
-    request = parse_reconfig(body("server.4=h:1,server.5=h:2", " 1, 2,", version=9) + b"more")
-    assert request == Reconfig((Member(4, "voter", Address("h", 1)), Member(5, "voter", Address("h", 2))), (1, 2), None, 9)
-    assert parse_reconfig(body()) == Reconfig((), (), None, -1)
-    assert parse_reconfig(body("", "", "")) == Reconfig((), (), (), -1)
-    assert parse_reconfig(body("", "3", "")).new is None, "clients that send empty strings for none"
+    request = parsed(body("server.4=h:1,server.5=h:2", " 1, 2,", version=9) + b"more")
+    assert request == Reconfig((Member(4, "voter", Address("h", 1)), Member(5, "voter", Address("h", 2))), (1, 2), None)
+    assert decode_reconfig(body(version=9)).version == 9
+    assert parsed(body()) == Reconfig((), (), None)
+    assert parsed(body("", "", "")) == Reconfig((), (), ())
+    assert parsed(body("", "3", "")).new is None, "clients that send empty strings for none"
     text = "# a file\nserver.1=h:1\r\nserver.2=h:2,server.3=h:3\nversion=100000003\n"
-    assert [each.node_id for each in parse_reconfig(body(new=text)).new or ()] == [1, 2, 3]
+    assert [each.node_id for each in parsed(body(new=text)).new or ()] == [1, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -72,7 +86,7 @@ def test_a_request() -> None:
 def test_what_is_no_server(text: str) -> None:
     for request in (body(joining=text), body(new=text)):
         with pytest.raises(ReconfigError) as refused:
-            parse_reconfig(request)
+            parsed(request)
         assert refused.value.code == ErrorCode.BAD_ARGUMENTS
 
 
@@ -88,7 +102,7 @@ def test_what_is_no_request() -> None:
         (body(leaving="," * (limits.MEMBERS_BYTES_MAX + 1)), ErrorCode.BAD_ARGUMENTS),
     ):
         with pytest.raises(ReconfigError) as refused:
-            parse_reconfig(request)
+            parsed(request)
         assert refused.value.code == code
 
 
@@ -124,7 +138,7 @@ def test_members_join_leave_and_change_their_roles() -> None:
     ],
 )
 def test_what_makes_no_sense(joining: str | None, leaving: str | None, new: str | None, reason: str) -> None:
-    request = parse_reconfig(body(joining, leaving, new))
+    request = parsed(body(joining, leaving, new))
     with pytest.raises(ReconfigError, match=reason) as refused:
         wanted_members(request, THREE)
     assert refused.value.code == ErrorCode.BAD_ARGUMENTS

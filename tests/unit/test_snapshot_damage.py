@@ -305,6 +305,33 @@ def test_records_that_make_no_tree_are_refused(arena: Arena, what: str) -> None:
         load(state, [record for _, record in SPOILERS[what](whole)])
 
 
+def test_what_no_sum_would_show_is_refused_for_what_it_is() -> None:
+    """An order or a number that is in no count and no digest; and an ACL or an owner before the digest is known."""
+    small = new_arena(1 << 16)
+    format_tree(small)
+    for session_id in (7, 8):
+        tree.create_session(small, session_id, 4000, b"p" * 16, 2, 5)
+        tree.create(small, b"/e%d" % session_id, b"", OPEN, 1, session_id, 2, 2)
+    tree.create(small, b"/read", b"", READ, 0, 0, 2, 2)
+    state, payload = state_of(small), b"".join(encode(small))
+    lists = struct.pack("<BBHIII", EPHEMERALS, 0, 0, 2, 0, 1)
+    assert payload.endswith(lists)
+    whole = list(records(payload))
+    for reason, spoilt in {
+        "the list of another session": payload[:-8] + payload[-4:] + payload[-8:-4],
+        "listed twice": payload[:-4] + payload[-8:-4],
+        "of no session": payload.replace(struct.pack("<Q", 8) + b"e8", struct.pack("<Q", 9) + b"e8"),
+        "whose ACL is none": payload.replace(READ, READ[:3] + b"\2" + READ[4:]),
+        "the first ACL is not": payload.replace(OPEN, OPEN[:-1] + b"?"),
+        "impossible name": payload.replace(b"read", b"re/d"),
+        "before others": payload + whole[of_kind(whole, SESSION)[0]][1],
+    }.items():
+        assert spoilt != payload
+        with pytest.raises(RecordDamaged, match=reason):
+            load(state, [spoilt])
+    assert contents(load(state, [payload])) == contents(small)
+
+
 def test_nonsense_is_told_with_file_and_offset(arena: Arena, snapshot: tuple[int, bytes]) -> None:
     index, content = snapshot
     file = store_of(index, content).disk.open(f"{DIRECTORY}/snapshot.{index:016x}")

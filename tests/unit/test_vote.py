@@ -118,3 +118,19 @@ def test_a_save_that_failed_is_never_repeated() -> None:
             vote.save(1, 1)
         with pytest.raises(AssertionError, match="failed"):
             vote.save(1, 1)
+
+
+def test_what_was_settled_stays() -> None:
+    """A process that ends between write and sync leaves a vote that the next one reads; a crash must not take it any more then."""
+    disk = SimulatedDisk()
+    make(disk).save(3, 1)
+    former = VoteFile(disk, DIRECTORY)
+    former.load()
+    disk.fail_at(2)
+    with pytest.raises(OSError, match="simulated"):
+        former.save(4, 2)
+    found = VoteFile(disk, DIRECTORY)
+    assert found.load() == (4, 2)
+    found.settle()
+    disk.crash(Random(0), "none")
+    assert VoteFile(disk, DIRECTORY).load() == (4, 2)

@@ -59,6 +59,7 @@ from fastzk._core.layout cimport (
 )
 from fastzk._core.reads cimport READ_LOST, is_read, read_answer, read_decode, read_t
 from fastzk._core.results cimport results_begin, results_body, results_end, results_find, results_keep
+from fastzk._core.room cimport room_is_left_for_a_session
 from fastzk._core.samples cimport sample_t, samples_find, samples_look
 from fastzk._core.session_table cimport identities_are_valid, session_identify
 from fastzk._core.tree cimport session_create, session_find, session_remove
@@ -262,6 +263,8 @@ cdef class Machine:
             return self.pass_by(a, entry, now, ERR_MARSHALLING)
         if session_find(a, entry.session_id):
             return self.pass_by(a, entry, now, ENTRY_IGNORED)
+        if not room_is_left_for_a_session(a):
+            return self.pass_by(a, entry, now, ERR_SYSTEM)
         timeout_ms = load_be32(entry.body)
         password = entry.body + 4
         arena_write_begin(a)

@@ -42,6 +42,7 @@ from fastzk._core.layout cimport NULL_DATA, buffer_append, buffer_be32, ref_t, z
 from fastzk._core.paths cimport path_is_valid, path_last_slash
 from fastzk._core.quota cimport quota_judge
 from fastzk._core.tree cimport tree_judge_create, tree_parent
+from fastzk._core.room cimport room_is_left
 from libc.stdint cimport int64_t, uint32_t
 
 
@@ -112,6 +113,8 @@ cdef int create_judge(arena_t *a, operation_t *o, scratch_t *scratch, const call
         return ERR_NODE_EXISTS                      # the root has no name, and is always there
     err = tree_judge_create(a, o.ref, o.path, <uint32_t>o.path_size, o.data_size, is_sequential(o.flags), scratch.made,
                             &scratch.made_size)
+    if err == ERR_OK and not room_is_left(a, <uint64_t>scratch.made_size + (0 if o.data is NULL else o.data_size)):
+        err = ERR_SYSTEM
     if err == ERR_OK and a.header.quota_count:
         err = quota_judge(a, scratch.made, scratch.made_size, 1, 0 if o.data is NULL else o.data_size,
                           &scratch.soft_breaches)

@@ -36,9 +36,10 @@ from fastzk._core.codes cimport (
 from fastzk._core.creates cimport create_is, create_judge, create_perform, create_take
 from fastzk._core.items cimport answer_open, item_close, outbox_of, outbox_result
 from fastzk._core.jute cimport jute_bytes, jute_int
-from fastzk._core.layout cimport ITEM_RESULT, NULL_DATA, buffer_append, session_t, znode_t
+from fastzk._core.layout cimport FZ_ASSERT, ITEM_RESULT, NULL_DATA, buffer_append, session_t, znode_t
 from fastzk._core.paths cimport path_is_valid, path_last_slash, path_parent_size
 from fastzk._core.quota cimport quota_judge
+from fastzk._core.room cimport room_is_left
 from fastzk._core.tree cimport tree_find, tree_judge_delete, tree_set_acl, tree_stat
 from libc.string cimport memcmp
 
@@ -71,6 +72,13 @@ cdef int operation_judge(arena_t *a, operation_t *o, scratch_t *scratch, const c
 
 cdef int operation_perform(arena_t *a, outbox_t *out, operation_t *o, scratch_t *scratch, const moment_t *now,
                            uint64_t session_id, buffer_t *reply) noexcept nogil:
+    cdef int err = perform(a, out, o, scratch, now, session_id, reply)
+    FZ_ASSERT(err != ERR_SYSTEM)                    # there was room by what the tree holds: the heap is in pieces (room.pxd)
+    return err
+
+
+cdef int perform(arena_t *a, outbox_t *out, operation_t *o, scratch_t *scratch, const moment_t *now,
+                 uint64_t session_id, buffer_t *reply) noexcept nogil:
     cdef ref_t acl
     if create_is(o.op):
         return create_perform(a, out, o, scratch, now, session_id, reply)
@@ -124,8 +132,10 @@ cdef int judge_set_data(arena_t *a, operation_t *o, scratch_t *scratch, const ca
     if err:
         return err
     znode = <const znode_t *>arena_own(a, o.ref)
+    before = 0 if znode.data_size == NULL_DATA else znode.data_size
+    if o.data is not NULL and o.data_size > before and not room_is_left(a, o.data_size - before):
+        return ERR_SYSTEM
     if a.header.quota_count:
-        before = 0 if znode.data_size == NULL_DATA else znode.data_size
         err = quota_judge(a, o.path, <uint32_t>o.path_size, 0, (0 if o.data is NULL else <int64_t>o.data_size) - before,
                           &scratch.soft_breaches)
         if err:

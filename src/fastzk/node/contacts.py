@@ -1,6 +1,7 @@
 """Whom a node talks to: the members as its log has them, who was a member of late, and who says that it is one.
 
-Rule: a node that is no member yet, as far as it knows, talks to those of --peers.
+Rule: a node that is no member yet, as far as it knows, talks to those of --peers, and for them --peers counts: while it takes over
+an old log it meets members as they once were, and must not lose its leader over an address of then.
 Rule: a former member is kept for FORMER_MS, since it must hear that it is none any more; so is a node that we have heard of and
 that is no member as far as we know: we may be the ones who know too little."""
 
@@ -72,7 +73,7 @@ class Contacts:
             self._tell()
 
     def _tell(self) -> None:
-        members = self._roster.in_force.addresses
-        given = {} if self._config.node_id in members else self._config.peers
-        every = {**given, **{node_id: address for node_id, (address, _) in self._others.items()}, **members}
-        self._nodes.set_addresses({node_id: address for node_id, address in every.items() if address != NOWHERE})
+        members = {node_id: address for node_id, address in self._roster.in_force.addresses.items() if address != NOWHERE}
+        given = {} if self._config.node_id in self._roster.in_force.addresses else self._config.peers
+        others = {node_id: address for node_id, (address, _) in self._others.items()}
+        self._nodes.set_addresses({**others, **members, **given})

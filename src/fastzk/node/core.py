@@ -37,18 +37,20 @@ from fastzk.node.ports import World
 from fastzk.node.restart import StartAnew
 from fastzk.node.roster import Roster
 from fastzk.node.snapshots import Fetching, Sharing, Snapshots
+from fastzk.node.telling import Telling
 from fastzk.node.upkeep import Upkeep
-from fastzk.node.workers import FOLLOWER, LEADER, LOOKING, OBSERVER, READ, STANDALONE, TOUCH, WRITES, NodeStatus
+from fastzk.node.workers import READ, TOUCH, WRITES
 from fastzk.raft.messages import Append, ProtocolError, Range
 from fastzk.raft.peer import Busy, EpochFull, NotLeader, Peer, Ready, Role
 from fastzk.state.comparison import Comparison
 from fastzk.state.formation import SoundState
 from fastzk.state.members import Members
-from fastzk.state.standing import Standing
 from fastzk.storage.checked import CheckedText
+from fastzk.storage.evidence import Evidence
 from fastzk.storage.identity import MEMBERS_NAME
 from fastzk.storage.log import LogWriter
 from fastzk.storage.recovery import Recovered, recover
+from fastzk.storage.snapshot_file import SnapshotDamaged
 from fastzk.storage.snapshots import SnapshotStore
 from fastzk.wire.care import Ask, Offer, Piece, Rejoin, Sample
 from fastzk.wire.ensemble import EnsembleMessage, Forward, Present, Resend, Touch
@@ -113,19 +115,13 @@ class NodeCore:
         self._generation = 0
         # The leader's stamp; never falls.
         self._time_ms = self.log.last_time_ms
-        # The round that holds; writes of older rounds are dropped, since their workers send them again in this one.
-        self._round = 1
-        self._is_round_due = False
-        self._told: tuple[NodeStatus, int] | None = None
-        self._told_zxid = 0
         self.leases = Leases(config.tick_time_ms, now_ms)
         self._ticks = 0
         # Committed ranges wait to be applied: the next turn is to begin at once.
         self.is_left_over = False
         self._now_ms = now_ms
         self._wall_ms = 0
-        self._standing = Standing(config.leaderless_ms_max, now_ms)
-        self._has_said_alone = False
+        self.telling = Telling(config, self.peer, self.machine, self.footing, world.workers, now_ms)
         self.next_tick_ms = now_ms + limits.TICK_MS
         world.nodes.set_history(self.history)
         self._contacts = Contacts(config, self._roster, world.nodes)
@@ -152,7 +148,12 @@ class NodeCore:
         if not index:
             format_tree(arena)
             return Machine(arena, self._config.node_id), Members.decode(self._world.members)
-        meta = store.load(index, arena)
+        try:
+            meta = store.load(index, arena)
+        except SnapshotDamaged as damage:
+            # Its checksums are right and what it says makes no sense; the arena is good for nothing now.
+            Evidence(self._world.disk, str(self._config.data_dir)).move(damage.file)
+            raise StartAnew(f"{damage}: the snapshot is set aside") from damage
         machine = Machine(arena, self._config.node_id)
         machine.begin_chain(int.from_bytes(meta.chain, "little"))
         return machine, Members.decode(meta.membership)
@@ -165,11 +166,6 @@ class NodeCore:
     def _is_reigning(self) -> bool:
         """Whether this node leads, and the entry that opens its epoch is applied."""
         return self.is_leader and self.leases.is_kept_in(self.peer.epoch)
-
-    @property
-    def status(self) -> NodeStatus | None:
-        """What workers were told last."""
-        return self._told[0] if self._told else None
 
     # --- what comes in
 
@@ -196,8 +192,7 @@ class NodeCore:
         self._ticks += 1
         if self.footing.is_new or self._ticks % limits.PRESENT_TICKS == 0:
             self._world.nodes.send_all(self._present())
-        if self._is_round_due and self.peer.leader_id:
-            self._begin_round()
+        self.telling.tick()
         if self.footing.tick(self.peer) and self.peer.leader_id:
             self._world.nodes.send(self.peer.leader_id, Rejoin(self.footing.soundness.nonce))
         self._compare()
@@ -245,7 +240,7 @@ class NodeCore:
             case Touch():
                 self._touch(message.session_ids)
             case Resend():
-                self._is_round_due = True
+                self.telling.lose()
             case Present():
                 self._hear_present(sender, message)
             case Sample():
@@ -264,7 +259,7 @@ class NodeCore:
             case _:
                 self.peer.step(message)
                 if isinstance(message, Append):
-                    self._standing.hear_committed(message.committed_index)
+                    self.telling.hear_committed(message.committed_index)
 
     def _hear_present(self, sender: int, present: Present) -> None:
         self.leading.upkeep.hear_client_address(sender, present.client_address)
@@ -276,7 +271,7 @@ class NodeCore:
     def node_lost(self, node_id: int) -> None:
         """Another node has closed its link."""
         if node_id == self.peer.leader_id:
-            self._is_round_due = True
+            self.telling.lose()
         self.peer.peer_lost(node_id)
 
     def node_skipped(self, node_id: int) -> None:
@@ -288,7 +283,7 @@ class NodeCore:
         """A worker said something."""
         if kind == WRITES:
             assert count_entries(payload, node_id=self._config.node_id, worker=number) == count, f"worker {number} miscounts"
-            if round_ == self._round:
+            if round_ == self.telling.round:
                 self._add(payload, count)
         elif kind == TOUCH:
             self._touch(payload)
@@ -299,22 +294,11 @@ class NodeCore:
 
     def workers_skipped(self) -> None:
         """Something that a worker sent has not arrived."""
-        self._is_round_due = True
-
-    def worker_came(self, number: int) -> None:
-        """A worker is there from now on."""
-        self.machine.add_worker(number)
-        self._world.workers.welcome(number, self.machine.applied_zxid)
-        if self._told is not None:
-            self._world.workers.tell_status(number, self._told[0], self._round)
-
-    def worker_gone(self, number: int) -> None:
-        """A worker is no longer there."""
-        self.machine.remove_worker(number)
+        self.telling.lose()
 
     def _add(self, entries: bytes, count: int) -> None:
         if not self._pending.add(entries, count):
-            self._is_round_due = True
+            self.telling.lose()
 
     def _touch(self, session_ids: bytes) -> None:
         if self.is_leader:
@@ -334,10 +318,10 @@ class NodeCore:
         if self._is_reigning:
             self.leading.step(self._now_ms)
             self._do_ready()  # the next block's place is known once the log thread has been given those before it
-        self._tell_status()
+        self.telling.tell_status(self._now_ms)
         self._pass_on()
         self._do_ready()
-        self._tell_commits()
+        self.telling.tell_commits()
         if self._fetching.has_arrived:
             raise StartAnew("a snapshot has been fetched, which is to be begun with")
 
@@ -363,7 +347,7 @@ class NodeCore:
         for count, entries in self._pending.take_all():
             # Without a leader they are dropped: the round that the next one begins brings them back.
             if leader_id and not self._world.nodes.send(leader_id, Forward(count, entries, self.peer.epoch)):
-                self._is_round_due = True
+                self.telling.lose()
 
     def _propose(self) -> bool:
         taken = self._pending.take_block()
@@ -411,7 +395,7 @@ class NodeCore:
     def ask_again(self, node_id: int) -> bool:
         """Has a node's workers send again what is unanswered; False when it could not be told."""
         if node_id == self._config.node_id:
-            self._is_round_due = True
+            self.telling.lose()
             return True
         return self._world.nodes.send(node_id, Resend())
 
@@ -482,77 +466,6 @@ class NodeCore:
         self.history = block_checksum(batch.payload)
         self._history_file.save(self.history)
         self._world.nodes.set_history(self.history)
-
-    # --- what workers are told
-
-    def _tell_status(self) -> None:
-        peer = self.peer
-        leader_id = peer.leader_id or 0
-        standing = self._standing
-        standing.update(
-            self._now_ms,
-            has_leader=leader_id != 0,
-            applied_index=self.machine.applied_index,
-            is_epoch_applied=self.machine.applied_zxid >> 32 == peer.epoch,
-        )
-        if standing.is_alone != self._has_said_alone:
-            self._say_alone(leader_id)
-        if not self._config.peers:
-            role = STANDALONE
-        elif peer.role is Role.LEADER:
-            role = LEADER
-        elif leader_id:
-            role = FOLLOWER if peer.membership.has_voter(self._config.node_id) else OBSERVER
-        else:
-            role = LOOKING
-        # What it has applied is old, and was the ensemble's once: good enough for who asks for no more than that.
-        is_read_only = self._config.has_read_only_mode and standing.is_alone and self.machine.applied_index > 0
-        status = NodeStatus(peer.epoch, leader_id, role, standing.is_serving, is_read_only)
-        if self._told is not None:
-            old = self._told[0]
-            if status == old and self._told[1] == self._round:
-                return
-            if leader_id and (leader_id, peer.epoch) != (old.leader_id, old.epoch):
-                self._begin_round()
-            if status.is_serving != old.is_serving:
-                logger.info("node %d %s clients", self._config.node_id, "serves" if status.is_serving else "no longer serves")
-        self._told = (status, self._round)
-        for number in self._world.workers.numbers:
-            self._world.workers.tell_status(number, status, self._round)
-
-    def _say_alone(self, leader_id: int) -> None:
-        """Tells people why a node does not serve, and when it can again."""
-        self._has_said_alone = self._standing.is_alone
-        voters = self.peer.membership.voters
-        if not self._standing.is_alone:
-            logger.info("node %d has a leader: node %d", self._config.node_id, leader_id)
-        elif self._standing.is_stuck:
-            logger.warning(
-                "node %d does not get what is committed (applied %d of %d): do the other nodes listen to it?",
-                self._config.node_id,
-                self.machine.applied_index,
-                self._standing.heard_committed_index,
-            )
-        else:
-            logger.warning(
-                "node %d waits for a leader: %d of nodes %s must run and reach each other",
-                self._config.node_id,
-                len(voters) // 2 + 1,
-                ", ".join(map(str, voters)),
-            )
-
-    def _begin_round(self) -> None:
-        self._round += 1
-        logger.debug("round %d: unanswered writes are sent again", self._round)
-        self._is_round_due = False
-
-    def _tell_commits(self) -> None:
-        zxid = self.machine.applied_zxid
-        for number in self._world.workers.numbers:
-            items = self.machine.take_items(number)
-            if items or zxid != self._told_zxid:
-                self._world.workers.commit(number, items, zxid)
-        self._told_zxid = zxid
 
 
 __all__ = ["Diverged", "NodeCore", "ProtocolError"]

@@ -21,12 +21,14 @@ from fastzk.config import Address
 from fastzk.node.core import NodeCore
 from fastzk.node.engine_tells import EngineTells
 from fastzk.node.ports import World
+from fastzk.node.restart import StartAnew
 from fastzk.node.setup import EngineSetup
 from fastzk.node.snapshots import SnapshotPace
 from fastzk.node.workers import MODES, WorkerLinks
 from fastzk.raft.messages import ProtocolError
 from fastzk.storage.disk import RealDisk
 from fastzk.storage.identity import check_still_there
+from fastzk.storage.log import LogDamaged
 from fastzk.storage.shm import map_shared
 from fastzk.transport.links import Links
 from fastzk.wire.ensemble import EnsembleMessage, WireError, decode, encode
@@ -90,7 +92,8 @@ class Engine:
             self._poller.register(source, zmq.POLLIN)
 
     def run(self) -> None:
-        """Turns until SIGTERM.  Raises LogFailed when the disk refuses, LogDamaged when it gives back something else."""
+        """Turns until SIGTERM.  Raises LogFailed when the disk refuses; when it gives back something else StartAnew, since a start
+        knows what to do about it, or LogDamaged if this node decides alone."""
         signal.signal(signal.SIGTERM, self._on_sigterm)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor says when to end
         core, node_id = self._core, self._config.node_id
@@ -103,8 +106,13 @@ class Engine:
         )
         for note in core.notes:
             logger.warning("%s", note)
-        while not self._is_ending:
-            self._turn()
+        try:
+            while not self._is_ending:
+                self._turn()
+        except LogDamaged as damage:
+            if core.peer.membership.ids == (node_id,):
+                raise
+            raise StartAnew(f"{damage}; the others have what is lost") from damage
         logger.info("node %d ends at zxid %#x", node_id, core.machine.applied_zxid)
         core.close()
         if self._nodes.links is not None:
@@ -159,9 +167,9 @@ class Engine:
             self._core.workers_skipped()
         for number, is_here in self._workers.take_changes():
             if is_here:
-                self._core.worker_came(number)
+                self._core.telling.came(number)
             else:
-                self._core.worker_gone(number)
+                self._core.telling.gone(number)
 
     def _hand_over(self, now_ms: int) -> None:
         """Lets another node lead before this one ends, so that nobody has to wait for an election; then says so."""
@@ -173,7 +181,7 @@ class Engine:
 
     def _say_serving(self) -> None:
         """Tells the supervisor, once, that clients are served."""
-        status = self._core.status
+        status = self._core.telling.status
         if self._has_said_serving or status is None or not status.is_serving:
             return
         if len(self._workers.numbers) < self._config.workers:

@@ -31,7 +31,16 @@ from fastzk._core.blocks import Entry, make_entry
 from fastzk.config import Address
 from fastzk.errors import ErrorCode
 from fastzk.state.members import Asker, Members
-from fastzk.state.reconfig import Reconfig, ReconfigError, joint, new_voters, parse_reconfig, wanted_members, with_learners
+from fastzk.state.reconfig import (
+    Reconfig,
+    ReconfigError,
+    decode_reconfig,
+    joint,
+    new_voters,
+    parse_reconfig,
+    wanted_members,
+    with_learners,
+)
 
 OP_CONFIG, OP_RECONFIGURED = -14, -17
 # What judge() gives besides error codes: apply.pxd says more.
@@ -97,6 +106,10 @@ class Phase(Enum):
     CLEARING = "clearing"
 
 
+class _TooEarly(Exception):  # noqa: N818
+    """A new leader has not heard enough of the others yet to judge."""
+
+
 class ReconfigDriver:
     """One node's; it acts only while the node leads: end() when it no longer does."""
 
@@ -107,8 +120,9 @@ class ReconfigDriver:
 
     def _forget(self) -> None:
         self.phase = Phase.IDLE
-        # The epoch that all else belongs to.
+        # The epoch that all else belongs to, and when it was first looked at; below 0 before that.
         self._epoch = -1
+        self._since_ms = -1
         # Requests that are not judged yet, and the index up to which must be applied first.
         self._waiting: list[tuple[Entry, int]] = []
         # Who waits for the change under way, nobody if its leader did not know; and what was asked for, empty of a change that
@@ -165,6 +179,8 @@ class ReconfigDriver:
     def step(self, now_ms: int) -> None:
         """Goes as far as it can; called by a leader whose epoch has begun, each turn, or each tick at least."""
         self._enter_epoch()
+        if self._since_ms < 0:
+            self._since_ms = now_ms
         self._go(now_ms)
         self._to_ask = [node_id for node_id in self._to_ask if not self._ensemble.ask_again(node_id)]
 
@@ -195,6 +211,9 @@ class ReconfigDriver:
                 raise ReconfigError(ErrorCode.SYSTEM_ERROR if judged > 0 else ErrorCode(judged), "its session cannot ask")
             request = self._permit(entry, is_allowed=judged == ErrorCode.OK)
             self._begin(entry, request, now_ms)
+        except _TooEarly:
+            self._waiting.insert(0, (entry, behind_index))
+            return False
         except ReconfigError as error:
             logger.info("a reconfig of session %#x is refused (%s): %s", entry.session_id, error.code.name, error)
             self._ensemble.propose(_answer(_asker(entry), error.code))
@@ -203,6 +222,7 @@ class ReconfigDriver:
 
     def _permit(self, entry: Entry, *, is_allowed: bool) -> Reconfig:
         """Judges in ZooKeeper's order, but that who may not is told before anything is looked at that costs more than reading."""
+        texts = decode_reconfig(entry.body)
         members = self._ensemble.members
         if not self._is_enabled:
             raise ReconfigError(ErrorCode.RECONFIG_DISABLED, "--no-reconfig")
@@ -210,9 +230,9 @@ class ReconfigDriver:
             raise ReconfigError(ErrorCode.UNIMPLEMENTED, "this node has no --peers, and so no address for others")
         if self.phase is not Phase.IDLE:
             raise ReconfigError(ErrorCode.RECONFIG_IN_PROGRESS, "another one is under way")
-        request = parse_reconfig(entry.body)
-        if request.version not in (-1, members.version):
-            raise ReconfigError(ErrorCode.BAD_VERSION, f"version {request.version:#x} is meant, and it is {members.version:#x}")
+        if texts.version not in (-1, members.version):
+            raise ReconfigError(ErrorCode.BAD_VERSION, f"version {texts.version:#x} is meant, and it is {members.version:#x}")
+        request = parse_reconfig(texts)
         if not is_allowed:
             raise ReconfigError(ErrorCode.NO_AUTH, "it may not write /zookeeper/config")
         return request
@@ -223,6 +243,8 @@ class ReconfigDriver:
         new = new_voters(now, wanted)
         possible = sum(each in new or self._ensemble.counted(each) >= 0 for each in wanted.ids("voter"))
         if not _is_majority(possible, wanted):
+            if now_ms - self._since_ms < limits.TRANSFER_MS_MAX:
+                raise _TooEarly
             raise ReconfigError(ErrorCode.NEW_CONFIG_NO_QUORUM, "too few of the voters that it leaves are there")
         logger.info("session %#x changes the members: %s", entry.session_id, _summary(wanted))
         self._asker, self._body, self._wanted = _asker(entry), entry.body, wanted

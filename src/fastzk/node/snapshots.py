@@ -102,7 +102,8 @@ class Snapshots:
         self._arena.pin()
         encoder = SnapshotEncoder(self._arena, limits.SNAPSHOT_CHUNK_BYTES)
         chain = self._machine.digest_chain.to_bytes(CHAIN_BYTES, "little")
-        meta = meta_of(encoder, End.after(check(batch.payload)), history=history, membership=members.encode(), chain=chain)
+        end = End.after(check(batch.payload))
+        meta = meta_of(encoder, end, history=history, membership=members.encode(), chain=chain)
         self._job = self.store.begin(meta, encoder)
         self._run = self._start(self._job)
 
@@ -151,15 +152,18 @@ class Sharing:
         self._upload: Upload | None = None
         self._asks: deque[tuple[int, Ask]] = deque()
         self._offered_ms: dict[int, int] = {}
+        # Indexes of snapshots that were found damaged while they were read for others.
+        self._damaged: set[int] = set()
         # Bytes that were sent since the last tick.
         self._shared = 0
 
     def tick(self, now_ms: int, behind: Sequence[int]) -> None:
         """Offers the newest snapshot to those that need one, and answers what was asked."""
         for node_id in behind:
-            if now_ms - self._offered_ms.get(node_id, -OFFER_MS) >= OFFER_MS and (newest := self._store.list()):
+            right = [index for index in self._store.list() if index not in self._damaged]
+            if right and now_ms - self._offered_ms.get(node_id, -OFFER_MS) >= OFFER_MS:
                 self._offered_ms[node_id] = now_ms
-                self._offer(node_id, newest[-1])
+                self._offer(node_id, right[-1])
         self._shared = 0
         self._answer_all()
 
@@ -185,6 +189,9 @@ class Sharing:
             sender, ask = self._asks.popleft()
             upload = self._open(ask.index)
             data = upload.read(ask.offset, ask.size) if upload is not None else b""
+            if upload is not None and upload.damage is not None and upload.index not in self._damaged:
+                logger.warning("%s: the snapshot is not offered any more", upload.damage)
+                self._damaged.add(upload.index)
             self._send(sender, Piece(ask.index, ask.offset, data))
             self._shared += len(data)
 
@@ -199,6 +206,7 @@ class Sharing:
             self._upload = Upload(self._store, index)
         except SnapshotDamaged as damage:
             logger.warning("%s: it is not offered to others", damage)
+            self._damaged.add(index)
         return self._upload
 
 

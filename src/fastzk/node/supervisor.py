@@ -25,6 +25,7 @@ from types import FrameType
 from fastzk import limits
 from fastzk.config import Address, ConfigError, NodeConfig
 from fastzk.node import process
+from fastzk.node.divergence import Diverged
 from fastzk.node.dynamic import config_lines
 from fastzk.node.engine import Engine
 from fastzk.node.restart import RESTARTS_MAX, RESTARTS_WITHIN_S, STATUS_RESTART, Restarts, StartAnew
@@ -197,7 +198,7 @@ class Supervisor:
             process.pin(cores)
             body()
             status = 0
-        except (LogDamaged, VoteDamaged, RecoveryRefused, IdentityError, ConfigError) as error:
+        except (LogDamaged, VoteDamaged, RecoveryRefused, Diverged, IdentityError, ConfigError) as error:
             print(f"fastzk-node: {error}", file=sys.stderr)
             status = 2
         except PermissionError as error:

@@ -201,10 +201,12 @@ class Peer:
         return {other: progress.counted_index for other, progress in self._leader.progress.items()}
 
     def behind(self) -> tuple[int, ...]:
-        """The peers that need what the leader's log no longer holds: each waits for a snapshot."""
+        """The peers that need what the leader's log no longer holds: each waits for a snapshot.
+
+        Only who has answered in this epoch, and so has it in its hard state: a snapshot may not come before that."""
         if self._leader is None:
             return ()
-        return tuple(other for other, progress in self._leader.progress.items() if progress.is_behind)
+        return tuple(other for other, each in self._leader.progress.items() if each.is_behind and each.has_answered)
 
     def streaming(self) -> tuple[int, ...]:
         """The peers that the leader sends ahead to, since their logs are known to be like its own."""

@@ -22,6 +22,7 @@ class Progress:
         "_inflight",
         "counted_index",
         "counted_tick",
+        "has_answered",
         "heard_tick",
         "inflight_bytes",
         "is_behind",
@@ -41,7 +42,8 @@ class Progress:
         self.match_index = 0
         # The same, from what it said while it was sound: only this counts for a commit.
         self.counted_index = 0
-        # Whether its last reply said that it is sound.
+        # Whether it has replied in this reign, and whether its last reply said that it is sound.
+        self.has_answered = False
         self.is_sound = False
         # The highest probe that came back with an acceptance.
         self.match_probe = 0
@@ -89,6 +91,7 @@ class Progress:
 
     def heard(self, tick: int, is_sound: bool) -> None:
         """The peer has answered in this epoch."""
+        self.has_answered = True
         self.heard_tick = tick
         self.is_sound = is_sound
         if is_sound:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from fastzk import limits
 from fastzk.config import Address
@@ -48,15 +49,29 @@ class Reconfig:
     joining: tuple[Member, ...]
     leaving: tuple[int, ...]
     new: tuple[Member, ...] | None  # all there will be; then the other two are empty
+
+
+class Texts(NamedTuple):
+    """A request as it comes."""
+
+    joining: str | None
+    leaving: str | None
+    new: str | None
     version: int  # of the members it means, -1 for any
 
 
-def parse_reconfig(body: bytes) -> Reconfig:
-    """Reads the body of a request.  Raises ReconfigError: MarshallingError, or BadArguments for text that is none."""
+def decode_reconfig(body: bytes) -> Texts:
+    """The fields of a request's body.  Raises ReconfigError (MarshallingError)."""
     try:
-        (joining, leaving, new, version), _ = decode_fields([*[STRING_OR_NULL] * 3, LONG], body)
+        fields, _ = decode_fields([*[STRING_OR_NULL] * 3, LONG], body)
     except RecordError as error:
         raise ReconfigError(ErrorCode.MARSHALLING_ERROR, str(error)) from error
+    return Texts(*fields)
+
+
+def parse_reconfig(texts: Texts) -> Reconfig:
+    """What they say.  Raises ReconfigError (BadArguments) for text that is none."""
+    joining, leaving, new, _ = texts
     if sum(len(text or "") for text in (joining, leaving, new)) > limits.MEMBERS_BYTES_MAX:
         raise _senseless("a request of too many servers")
     if new and (joining or leaving):
@@ -65,7 +80,6 @@ def parse_reconfig(body: bytes) -> Reconfig:
         joining=tuple(map(_server, _words(joining or "", ","))),
         leaving=tuple(map(_id, _words(leaving or "", ","))),
         new=None if new is None or joining or leaving else tuple(map(_server, _new_words(new))),
-        version=version,
     )
 
 

@@ -84,6 +84,7 @@ class _Recovery:
         self, disk: Disk, directory: str, node_id: int, uid: int, has_others: bool, snapshots: SnapshotStore | None
     ) -> None:
         self.disk = disk
+        self.directory = directory
         self.node_id = node_id
         self.uid = uid
         self.has_others = has_others
@@ -284,6 +285,12 @@ class _Recovery:
     # --- doing
 
     def repair(self, nonce: int) -> Recovered:
+        # What a process wrote before it was killed: what rests on it from here on must find it after a crash, too.
+        if not self.is_vote_lost:
+            self.vote_file.settle()
+        self.disk.sync_dir(self.directory)
+        if self.snapshots is not None:
+            self.disk.sync_dir(self.snapshots.directory)
         soundness = self._confess(nonce)
         for path in self.aside:
             self._set_aside(path)
@@ -341,6 +348,10 @@ class _Recovery:
 
     def _mend_history(self) -> None:
         if not self.is_history_damaged:
+            if not self.history and self.snapshot is not None and self.snapshot.history:
+                # The snapshot came from another node, to a directory that had no history yet.
+                self.history = self.snapshot.history
+                self.history_file.save(self.history)
             return
         self.evidence.copy(self.history_file.path)
         # What was written down was the first block's checksum once that was committed, so it was this one's.

@@ -301,7 +301,7 @@ class _SegmentScan:
         self._judge(offset)
 
     def _take_right(self, offset: int) -> int:
-        """Takes the records that are right, chunk after chunk; gives where one is not, or does not lie in one chunk."""
+        """Takes the records that are right, chunk after chunk; gives the offset of the first other one."""
         while True:
             self.peek(offset, BLOCK_HEAD)
             self.batch_end = take_records(self.found, self.first_index, self.chunk, self.chunk_offset, self.batch_end)

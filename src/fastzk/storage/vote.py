@@ -105,6 +105,14 @@ class VoteFile:
         self._sequence, self._epoch, vote, self.committed_index, _ = newer
         return self._epoch, vote
 
+    def settle(self) -> None:
+        """Syncs what load() gave: a process that was killed may have written it and no more.  Before anything rests on it."""
+        file = self._disk.open(self.path)
+        try:
+            file.sync()
+        finally:
+            file.close()
+
     def save(self, epoch: int, vote: int, committed_index: int = 0) -> None:
         """Returns when it is on the disk.  Raises OSError: the process must end.
 

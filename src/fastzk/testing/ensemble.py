@@ -303,12 +303,12 @@ class Ensemble:
         wait_for(are_serving, SERVE_S_MAX, f"nodes {[node.number for node in nodes]} to serve")
 
     def wait_all_serving(self) -> None:
-        """Waits until all serve, one of them leads and the others follow it."""
+        """Waits until all serve, one of them leads and the others follow it, or observe."""
 
         def is_whole() -> bool:
             self._check_alive(self.nodes)
-            modes = sorted(node.mode() for node in self.nodes)
-            return modes in (["standalone"], [*["follower"] * (len(self.nodes) - 1), "leader"])
+            modes = sorted(mode for mode in (node.mode() for node in self.nodes) if mode != "observer")
+            return modes in (["standalone"], [*["follower"] * (len(modes) - 1), "leader"])
 
         wait_for(is_whole, SERVE_S_MAX, "one leader and followers")
 

@@ -20,9 +20,10 @@ CONFIG_PATH = "/zookeeper/config"
 
 
 class GrowingEnsemble(Ensemble):
-    """So many nodes to begin with, and a super user `SUPER`, who may change them."""
+    """So many nodes to begin with, some of them as observers, and a super user `SUPER`, who may change them."""
 
-    def __init__(self, size: int, directory: Path, options: Sequence[str] = ()) -> None:
+    def __init__(self, size: int, directory: Path, options: Sequence[str] = (), observers: Sequence[int] = ()) -> None:
+        self._observers = observers
         self._options = ["--cpus", "any", "--workers", "1", *options]
         # Where each node's others reach it, by number.
         self.places: dict[int, Address] = {}
@@ -36,7 +37,9 @@ class GrowingEnsemble(Ensemble):
         return node
 
     def _listed(self) -> str:
-        return ",".join(f"{n}={host}:{port}" for n, (host, port) in sorted(self.places.items()))
+        return ",".join(
+            f"{n}={host}:{port}" + (":observer" if n in self._observers else "") for n, (host, port) in sorted(self.places.items())
+        )
 
     def add(self, number: int | None = None) -> Node:
         """Starts a new node that is no member yet; does not wait."""

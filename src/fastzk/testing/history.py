@@ -23,14 +23,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Self
 
-from fastzk._core.blocks import Entry, check, entries
 from fastzk.defs import OpCode, Xid
-from fastzk.storage.disk import RealDisk
-from fastzk.storage.log import SegmentLog
+from fastzk.testing.run_logs import LogEntry, entries_of, read_log, split_blocks
 from fastzk.wire import records
 
+__all__ = ["Connection", "Event", "History", "LogEntry", "NodeEnd", "Recording", "Request", "Tap"]
+__all__ += ["describe", "entries_of", "read_history", "read_log"]
+
 FORMAT = 1
-HEAD_SIZE = 64  # of a block; the size stands at 4
 EVENT = Xid.NOTIFICATION
 
 
@@ -377,50 +377,6 @@ class Tap:
             self._lost.clear()
         is_read_only, has_results = bool(response.is_read_only), response.protocol_version == 1
         self._into.connected(connection, session_id, response.timeout_ms, has_results, is_read_only, now_ns)
-
-
-# ---- logs
-
-
-def read_log(data_directory: Path) -> list[bytes]:
-    """The blocks of the log in a stopped node's data directory, recovered as the node itself would (which may cut a torn tail)."""
-    log = SegmentLog.open(RealDisk(), str(data_directory / "log"))
-    return [bytes(entries_.payload) for entries_ in log.ranges(log.first_index)]
-
-
-def split_blocks(data: bytes) -> list[bytes]:
-    """The blocks that stand one behind the other."""
-    found, at = [], 0
-    while at < len(data):
-        size = int.from_bytes(data[at + 4 : at + 8], "little")
-        if size < HEAD_SIZE or at + size > len(data):
-            raise ValueError(f"at {at} of {len(data)}: no whole block")
-        found.append(data[at : at + size])
-        at += size
-    return found
-
-
-class LogEntry:
-    """An entry of the log in its place."""
-
-    __slots__ = ("entry", "index", "time_ms", "zxid")
-
-    def __init__(self, index: int, zxid: int, time_ms: int, entry: Entry) -> None:
-        self.index = index
-        self.zxid = zxid
-        self.time_ms = time_ms
-        self.entry = entry
-
-    def __repr__(self) -> str:
-        entry = self.entry
-        return f"entry {self.index} at {self.zxid:#x}: op {entry.op} of {entry.session_id:#x}, cxid {entry.cxid}"
-
-
-def entries_of(block: bytes) -> list[LogEntry]:
-    """The entries of a block.  Raises BlockDamaged."""
-    head = check(block)
-    numbered = enumerate(entries(block))
-    return [LogEntry(head.first_index + at, head.first_zxid + at, head.time_ms, entry) for at, entry in numbered]
 
 
 # ---- reading

@@ -24,12 +24,12 @@ import os
 import struct
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 
 import zmq
 
 from fastzk import limits
 from fastzk.config import Address
+from fastzk.transport.inbound import HEARD_S, Heard, Inbound
 
 HEAD = struct.Struct("<HBBIQQQQ")
 # With any domain set, libzmq closes peers that speak ZMTP 1 or 2 (there is no handler, so nobody else is asked).  Without,
@@ -38,20 +38,8 @@ ZMTP_3_ONLY = "fastzk"
 MAGIC = 0x7A66
 VERSION = 3
 NODE_ID_MAX = 254
-# So long must a node be silent, or have closed its link, before one with another data directory may take its number.
-SUCCESSION_S = 10.0
-HEARD_S = 2.0
 
 logger = logging.getLogger("fastzk.links")
-
-
-@dataclass(slots=True)
-class _Inbound:
-    uid: int = 0
-    heard_s: float = 0.0  # when it last said something
-    incarnation: int = 0
-    sequence: int = 0
-    retired: list[int] = field(default_factory=list)  # incarnations that were replaced; a late echo of them is dropped
 
 
 class Links:
@@ -78,7 +66,7 @@ class Links:
         self._incarnation = incarnation
         # Sequence of the last message to each node, kept while it is no member: to it we are the same all along.
         self._sequence: dict[int, int] = {}
-        self._inbound: dict[int, _Inbound] = {}
+        self._inbound: dict[int, Inbound] = {}
         # Nodes whose link was closed by them since the last take_lost(): a killed process closes its sockets at once.
         self._lost: dict[int, None] = {}
         # Nodes from which a message is missing since the last take_holes().
@@ -168,7 +156,7 @@ class Links:
                 monitor.recv_multipart(zmq.NOBLOCK)
                 self._lost[peer] = None
                 if peer in self._inbound:
-                    self._inbound[peer].heard_s = 0.0  # its process is gone: one with another directory may take its place
+                    self._inbound[peer].close()
 
     def take_lost(self) -> list[int]:
         """Nodes that closed their link since the last call."""
@@ -215,28 +203,11 @@ class Links:
         if sender not in self._addresses and self.history != history:
             self.complain(f"node {sender}", "it is no member that we know of, and does not know our history")
             return 0
-        inbound = self._inbound.setdefault(int(sender), _Inbound())
-        if not self._is_successor(inbound, int(sender), uid):
-            return 0
-        if incarnation != inbound.incarnation:
-            if incarnation in inbound.retired:
-                return 0
-            if inbound.incarnation:
-                inbound.retired = [*inbound.retired[-63:], inbound.incarnation]
-            inbound.incarnation, inbound.sequence = incarnation, sequence - 1
-        if sequence <= inbound.sequence:
-            return 0
-        if sequence != inbound.sequence + 1:
-            self._holes[sender] = None
-        inbound.sequence = sequence
-        return int(sender)
-
-    def _is_successor(self, inbound: _Inbound, sender: int, uid: int) -> bool:
-        """False for a second node that calls itself `sender` while the first is alive: it would displace it, and vote twice."""
-        now_s = time.monotonic()
-        if inbound.uid and uid != inbound.uid and now_s - inbound.heard_s < SUCCESSION_S:
+        inbound = self._inbound.setdefault(int(sender), Inbound())
+        found = inbound.hear(uid, incarnation, sequence, time.monotonic())
+        if found is Heard.STRANGER:
             what = f"two nodes call themselves {sender}: data directory {uid:016x}, and {inbound.uid:016x}, which is listened to"
             self.complain(f"node {sender}", what)
-            return False
-        inbound.uid, inbound.heard_s = uid, now_s
-        return True
+        elif found is Heard.BEHIND_A_HOLE:
+            self._holes[sender] = None
+        return int(sender) if found in (Heard.NEXT, Heard.BEHIND_A_HOLE) else 0

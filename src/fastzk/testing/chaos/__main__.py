@@ -48,8 +48,7 @@ def main() -> int:
                 run_phases(run, options.minutes * 60, set(options.only.split(",")) - {""})
         except KeyboardInterrupt:
             say("stopped: the verdict on what was done so far")
-            for node in run.site.nodes:
-                node.disk.control.heal()
+            run.site.heal()
         return report(run)
 
 

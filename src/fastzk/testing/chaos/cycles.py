@@ -70,8 +70,7 @@ def cycle(run: Run, kind: str, random: Random) -> None:
     is_patient = random.random() >= IMPATIENT_SHARE
 
     def is_back() -> bool:
-        run.crowd.check()
-        run.gap.look()
+        run.look()
         site._check_alive(site.nodes)
         return run.crowd.writes >= enough and (not is_patient or all(node.mode() for node in victims))
 
@@ -100,8 +99,7 @@ def await_writes(run: Run, count: int) -> None:
     enough = run.crowd.writes + count
 
     def is_enough() -> bool:
-        run.crowd.check()
-        run.gap.look()
+        run.look()
         return run.crowd.writes >= enough
 
     wait_for(is_enough, BACK_S_MAX, f"{count} more writes")

@@ -21,7 +21,7 @@ ZERO_PAGE = 4096
 
 def can_be_damaged() -> bool:
     """Whether the nodes here know that they may have forgotten what they promised."""
-    return importlib.util.find_spec("fastzk.storage.soundness") is not None
+    return importlib.util.find_spec("fastzk.node.footing") is not None
 
 
 class DiskError(Fault):

@@ -62,18 +62,11 @@ def _phase(run: Run, table: list[type[Fault]], deck: list[type[Fault]], random: 
             if kind.is_alone:
                 break
         names.append("+".join(fault.name for fault in faults))
-        begun: list[Fault] = []
-        try:
-            for fault in faults:
-                begun.append(fault)
-                fault.begin()
-                _let_pass(run, random.uniform(0.0, 1.0))
-            _let_pass(run, random.uniform(*FAULT_S) if random.random() < 0.5 else random.uniform(FAULT_S[0], 2.0))
-        except KeyboardInterrupt:
-            for fault in begun:
-                fault.heal()
-            raise
-        heal(run, begun)
+        for fault in faults:
+            fault.begin()
+            _let_pass(run, random.uniform(0.0, 1.0))
+        _let_pass(run, random.uniform(*FAULT_S) if random.random() < 0.5 else random.uniform(FAULT_S[0], 2.0))
+        heal(run, faults)
         await_writes(run, WRITES_AFTER)
         _let_pass(run, random.uniform(*PAUSE_S))
     return names
@@ -83,6 +76,5 @@ def _let_pass(run: Run, seconds: float) -> None:
     """Time for a fault to be felt."""
     ends_s = time.monotonic() + seconds
     while time.monotonic() < ends_s:
-        run.crowd.check()
-        run.gap.look()
+        run.look()
         time.sleep(0.02)

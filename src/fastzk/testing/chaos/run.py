@@ -19,14 +19,18 @@ from types import TracebackType
 from typing import Self
 
 from fastzk.testing.chaos.crowd import Crowd, Gap
+from fastzk.testing.chaos.kept_logs import Pool, keep, whole_log
 from fastzk.testing.chaos.namespaces import Network
 from fastzk.testing.chaos.site import Site
 from fastzk.testing.ensemble import monitored
-from fastzk.testing.history import Recording, read_history, read_log
+from fastzk.testing.history import Recording, read_history
 from fastzk.testing.judging import judge
 from fastzk.testing.judging.verdict import Verdict
 
 EXPIRY_SLACK_MS = 2000
+KEEP_S = 1.0
+# Snapshots as often as a run needs them to meet every fault, and segments as small.
+SNAPSHOTS = ("--snapshot-entries", "2000", "--snapshot-log-mib", "1")
 STARTED_S = time.monotonic()
 
 
@@ -47,7 +51,7 @@ class Run:
         *,
         network: Network | None = None,
         rate: float = 300.0,
-        options: Sequence[str] = (),
+        options: Sequence[str] = SNAPSHOTS,
         nodes: int = 3,
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -61,6 +65,7 @@ class Run:
         self.gap = Gap(self.crowd)
         self.faults: Counter[str] = Counter()
         self.is_kept = True
+        self._kept_s = 0.0
         self._is_over = False
 
     def __enter__(self) -> Self:
@@ -85,6 +90,16 @@ class Run:
         else:
             shutil.rmtree(self.home)
 
+    def look(self) -> None:
+        """What is to be looked at all the time.  Raises what a client failed with."""
+        self.crowd.check()
+        self.gap.look()
+        now_s = time.monotonic()
+        if now_s - self._kept_s > KEEP_S:
+            self._kept_s = now_s
+            for node in self.site.nodes:
+                keep(node)
+
     def fault(self, what: str, **details: object) -> None:
         """Notes a fault that is about to be injected."""
         self.faults[what] += 1
@@ -105,6 +120,7 @@ class Run:
 
     def judge(self) -> Verdict:
         """Ends everything in good order, and judges what was recorded."""
+        self.look()
         self.quiesce()
         self.crowd.finish()
         self.site.digest()
@@ -116,9 +132,10 @@ class Run:
         for node in self.site.nodes:
             node.wait_end()
         self.crowd.end()
+        pool = Pool(self.site.nodes)
         for node in self.site.nodes:
             facts = said[node.name]
-            self.recording.node(node.name, int(facts["zk_applied_zxid"], 0), facts["zk_tree_digest"], read_log(node.data_dir))
+            self.recording.node(node.name, int(facts["zk_applied_zxid"], 0), facts["zk_tree_digest"], whole_log(node, pool))
         self.recording.close()
         self._is_over = True
         verdict = judge(read_history(self.home / "history"))

@@ -7,7 +7,10 @@ Options and files of a node stay the same over its lives.
 
 How it works: an Ensemble whose nodes are preloaded with the shim of lossy.py."""
 
+import contextlib
+import os
 import shutil
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
@@ -107,6 +110,16 @@ class Site(Ensemble):
     def leads(self) -> ChaosNode | None:
         """The node that says that it leads, if there is one now."""
         return next((node for node in self.running() if node.mode() in ("leader", "standalone")), None)
+
+    def heal(self) -> None:
+        """Nothing is cut, stopped, slow or failing any more, whatever was."""
+        if self.network is not None:
+            self.network.heal()
+        for node in self.nodes:
+            node.disk.control.heal()
+            for pid in node.pids():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
 
     def start_all(self) -> None:
         """Starts every node that does not run."""

@@ -50,7 +50,7 @@ def candidate(home: Path) -> Iterator[Address]:
     before = os.environ.get("FASTZK_SUPER_DIGEST")
     os.environ["FASTZK_SUPER_DIGEST"] = SUPER_DIGEST
     try:
-        with Ensemble(1, home, ["--log-level", "warning", "--workers", "1"]) as ensemble:
+        with Ensemble(1, home, ["--log-level", "warning", "--workers", "1", "--no-reconfig"]) as ensemble:
             yield ensemble.node(1).zk
     finally:
         if before is None:

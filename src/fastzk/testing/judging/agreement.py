@@ -1,7 +1,7 @@
 """C1: the nodes' logs are one log.
 
 The committed log is what the nodes had applied when they stopped, up to the highest of them; what stands behind it in a node's
-log was never promised.  A node whose snapshots replaced the beginning is completed from the others."""
+log was never promised.  A node whose snapshots replaced the beginning, or all of it, is completed from the others."""
 
 from collections.abc import Sequence
 
@@ -28,9 +28,8 @@ def agreed_blocks(nodes: Sequence[NodeEnd], verdict: Verdict) -> list[bytes]:
             other, _, name = known.setdefault(head.first_index, (head, block, node.name))
             if other.checksum != head.checksum:
                 verdict.flag("C1", f"the logs of {name} and {node.name} differ at index {head.first_index}", other, head)
-        if node.applied_zxid > (last.last_zxid if last else 0):
-            what = f"{node.name} had applied {node.applied_zxid:#x}, its log ends at {last.last_zxid if last else 0:#x}"
-            verdict.flag("C1", what)
+        if last is not None and node.applied_zxid > last.last_zxid:
+            verdict.flag("C1", f"{node.name} had applied {node.applied_zxid:#x}, its log ends at {last.last_zxid:#x}")
     return chained(known, verdict)
 
 

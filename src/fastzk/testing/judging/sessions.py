@@ -14,7 +14,7 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 
 from fastzk.defs import OpCode
-from fastzk.testing.history import Event
+from fastzk.testing.history import Connection, Event
 from fastzk.testing.judging.case import Case
 from fastzk.testing.judging.writes import Done
 
@@ -70,7 +70,7 @@ def judge_ids(case: Case) -> None:
     """E5; ids that are given to two sessions in the log are found by the replay."""
     opened: Counter[int] = Counter()
     for connection in case.history.connections:
-        if connection.open_ns is None or connection.session_id not in case.lives:
+        if not speaks(connection) or connection.session_id not in case.lives:
             continue
         life = case.lives[connection.session_id]
         opened[connection.session_id] += 1
@@ -85,13 +85,15 @@ def judge_expiries(case: Case, done: Done) -> None:
     """E2."""
     slack_ns = int(case.history.run.get("expiry_slack_ms", 0)) * NS_PER_MS
     heard: dict[int, list[tuple[int, int, object]]] = defaultdict(list)
+    timeouts_ns: dict[int, int] = defaultdict(int)  # the longest that was agreed
     for connection in case.history.connections:
-        if connection.open_ns is not None:
+        if speaks(connection):
+            timeouts_ns[connection.session_id] = max(timeouts_ns[connection.session_id], connection.timeout_ms * NS_PER_MS)
             # It stands in the log before the session's end, so it was heard, whenever it was answered.
             heard[connection.session_id].append((0, connection.start_ns, connection))
     for request in case.history.requests:
         life = case.lives.get(request.session_id)
-        if request.returned_ns is not None and life is not None and life.is_expired:
+        if request.returned_ns is not None and speaks(request.connection) and life is not None and life.is_expired:
             heard[request.session_id].append((request.returned_ns, request.asked_ns, request))
     zxids = sorted(done.by_zxid)
     asked = [done.by_zxid[zxid].asked_ns for zxid in zxids]
@@ -102,15 +104,14 @@ def judge_expiries(case: Case, done: Done) -> None:
             place = bisect_left(zxids, life.closed_zxid)
             begin_ns = latest[place - 1] if place else 0
             known = sorted(heard[session_id], key=lambda each: each[0])
-            early = why_early(known, begin_ns, seen.returned_ns, slack_ns, session_timeout(case, session_id))
+            early = why_early(known, begin_ns, seen.returned_ns, slack_ns, timeouts_ns[session_id])
             if early is not None:
                 case.flag("E2", f"session {session_id:#x} expires while it is heard of", early, life.closed, seen)
 
 
-def session_timeout(case: Case, session_id: int) -> int:
-    """The longest that was agreed with any of its connections, in nanoseconds."""
-    times = [each.timeout_ms for each in case.history.connections if each.session_id == session_id and each.open_ns is not None]
-    return max(times) * NS_PER_MS
+def speaks(connection: Connection) -> bool:
+    """Whether the ensemble knows of it: a node that has lost the others serves reads without them."""
+    return connection.open_ns is not None and not connection.is_read_only
 
 
 def running_max(values: list[int]) -> list[int]:

@@ -38,10 +38,12 @@ Key = tuple[int, int, bytes]  # zxid, event, path
 class Watch:
     """One watch of a connection."""
 
-    __slots__ = ("is_armed", "kind", "path", "request")
+    __slots__ = ("is_armed", "kind", "path", "place", "request")
 
-    def __init__(self, path: bytes, kind: str, request: Request) -> None:
+    def __init__(self, path: bytes, kind: str, place: int | None, request: Request) -> None:
         self.path = path
+        # Of the change that it waits for, when it was armed; None: there is none.
+        self.place = place
         self.kind = kind
         self.request = request
         self.is_armed = True
@@ -189,11 +191,13 @@ class Player:
     # ---- watches
 
     def _arm(self, path: bytes, kind: str, reply: Request) -> None:
-        if kind in LASTING and any(watch.is_armed for watch in self._armed.get((path, kind), ())):
-            return
-        watch = Watch(path, kind, reply)
-        self._armed[path, kind] = [other for other in self._armed.get((path, kind), ()) if other.is_armed] + [watch]
-        self._wait(watch, self._changes.next(path, kind, reply.zxid))
+        armed = [watch for watch in self._armed.get((path, kind), ()) if watch.is_armed]
+        place = self._changes.next(path, kind, reply.zxid)
+        # Two that wait for the same change cannot be told apart.
+        if not any(kind in LASTING or watch.place == place for watch in armed):
+            armed.append(Watch(path, kind, place, reply))
+            self._wait(armed[-1], place)
+        self._armed[path, kind] = armed
 
     def _wait(self, watch: Watch, place: int | None) -> None:
         if place is not None:

@@ -12,6 +12,7 @@ from fastzk.testing.judging.case import WRITES, Case, has_effect
 from fastzk.testing.model import DELETED, Reader, WriteError
 
 CREATES = (OpCode.CREATE, OpCode.CREATE2, OpCode.CREATE_CONTAINER, OpCode.CREATE_TTL)
+WRITTEN = (WRITES - {OpCode.RECONFIG}) | {OpCode.RECONFIGURED}  # as the log has them
 SEQUENTIAL = (2, 3, 6)
 # What a server says of a write that it does not take: it must then not be in the log.
 REFUSALS = (-5, -6, -119, -120, -124, -127)
@@ -44,7 +45,7 @@ def judge_writes(case: Case) -> Done:
             unknown[key_of(request)].append(request)
     claimed = {key_of(request): request for request in done.by_zxid.values()}
     for zxid, (at, outcome) in case.log.items():
-        if at.entry.op not in WRITES or not has_effect(outcome) or zxid in done.by_zxid:
+        if at.entry.op not in WRITTEN or not has_effect(outcome) or zxid in done.by_zxid:
             continue
         if at.entry.op == OpCode.CLOSE_SESSION and at.entry.serial == 0:
             continue
@@ -62,14 +63,16 @@ def judge_writes(case: Case) -> Done:
 
 
 def key_of(request: Request) -> Key:
-    """By what an entry is known to be a request's; the leader writes a reconfiguration's body anew."""
+    """By what an entry is known to be a request's; of a reconfiguration the log has only the verdict."""
     return request.session_id, request.xid, request.op, b"" if request.op == OpCode.RECONFIG else request.body
 
 
 def key_of_entry(at: LogEntry) -> Key:
     """The same of an entry."""
     entry = at.entry
-    return entry.session_id, entry.cxid, entry.op, b"" if entry.op == OpCode.RECONFIG else entry.body
+    if entry.op == OpCode.RECONFIGURED:
+        return entry.session_id, entry.cxid, OpCode.RECONFIG, b""
+    return entry.session_id, entry.cxid, entry.op, entry.body
 
 
 def judge_answer(case: Case, request: Request, done: Done) -> bool:

@@ -236,7 +236,7 @@ class Client:
         self._is_greeted = False
         self._received = b""
         self._last_heard_us = self.world.heap.now_us
-        self._send(frames.connect(self.session_id, self._password, self.timeout_ms, self.last_zxid))
+        self.send(frames.connect(self.session_id, self._password, self.timeout_ms, self.last_zxid))
 
     def break_off(self) -> None:
         """Drops its connection, as a client does that hears nothing, or dies and comes back."""
@@ -267,7 +267,8 @@ class Client:
 
     # --- asking
 
-    def _send(self, data: bytes) -> None:
+    def send(self, data: bytes) -> None:
+        """Bytes to the server."""
         assert self._connection is not None
         self._connection.to_server(data)
 
@@ -278,12 +279,16 @@ class Client:
         self._asked.append(Asked(self._xid, op, path, is_watching, judge.told_zxid, self.world.heap.now_us))
         if op not in READS and op != ADD_WATCH:
             judge.asked(self.session_id, self._xid, body)
-        self._send(frames.request(self._xid, op, body))
+        self.send(frames.request(self._xid, op, body))
+
+    def expect_auth(self) -> None:
+        """Credentials are on their way: their answer has its place among the others, but shows no zxid."""
+        self._asked.append(Asked(frames.AUTH_XID, frames.AUTH, b"", False, 0, self.world.heap.now_us))
 
     def _ping_if_due(self, now_us: int) -> None:
         if not self._pings and now_us - self._last_heard_us > self.timeout_ms * 300:
             self._pings += 1
-            self._send(PING_FRAME)
+            self.send(PING_FRAME)
 
     def _data(self) -> bytes:
         self._data_count += 1
@@ -385,7 +390,7 @@ class Client:
                 body = frames.set_watches(self.last_zxid, lists)
                 asked = Asked(SET_WATCHES_XID, SET_WATCHES2, b"", False, 0, self.world.heap.now_us, lists, self.last_zxid)
                 self._asked.append(asked)
-                self._send(frames.request(SET_WATCHES_XID, SET_WATCHES2, body))
+                self.send(frames.request(SET_WATCHES_XID, SET_WATCHES2, body))
             else:
                 self._watches_due = None
 
@@ -395,6 +400,8 @@ class Client:
             return
         zxid = frame.zxid
         what = f"client {self.number}, session {self.session_id:#x}"
+        if frame.xid == frames.AUTH_XID:
+            zxid = self.last_zxid
         ensure(zxid >= self.last_zxid, "C6", f"{what}: zxid {zxid:#x} after {self.last_zxid:#x}")
         self.last_zxid = zxid
         if frame.xid == EVENT_XID:
@@ -423,6 +430,9 @@ class Client:
         if asked.op == ADD_WATCH:
             ensure((err, body) == (0, bytes(4)), "C9", f"addWatch is answered {err}")
             self.watching.arm(asked.path, "recursive" if asked.is_watching else "persistent", zxid)
+            return
+        if asked.op == frames.AUTH:
+            ensure(err == 0, "C3", f"right credentials are refused: {err}")
             return
         if asked.op == SET_WATCHES2:
             assert asked.lists is not None

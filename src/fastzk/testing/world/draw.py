@@ -32,6 +32,7 @@ FAULTS: tuple[tuple[str, object], ...] = (
     ("wipe", 0.0),
     ("leave", 0.0),
     ("observers", 0),
+    ("reconfig", 0.0),
     ("bit_flip", 0.0),
     ("ambush", 0.0),
     ("client_break", 0.0),
@@ -89,6 +90,7 @@ class Draw:
     wall_step: float = 0.0
     wipe: float = 0.0  # of a voter's whole disk; never more than a minority is without what it had
     bit_flip: float = 0.0  # of a byte in a stored file, within the same bound
+    reconfig: float = 0.0  # that the operator, when it does something, changes the members
     leave: float = 0.0  # a node ends in order, a leader hands over before
     ambush: float = 0.0  # that something befalls a new leader
     # The longest time that a node is down or still, or a link is cut.
@@ -175,6 +177,10 @@ def draw_world(random: Random) -> Draw:
         drawn.leave = maybe(0.05, 0.5, 0.3)
         if random.random() < 0.3:
             _feud(drawn, random)
+    if drawn.voters >= 3 and random.random() < 0.25:
+        # Which disks may be lost is counted for the members of the beginning: here none are.
+        drawn.reconfig = random.uniform(0.01, 0.1)
+        drawn.wipe = drawn.bit_flip = 0.0
     return drawn
 
 

@@ -6,9 +6,9 @@ import struct
 from typing import NamedTuple
 
 CREATE, DELETE, EXISTS, GET_DATA, SET_DATA, GET_ACL, SET_ACL, GET_CHILDREN, SYNC, PING = 1, 2, 3, 4, 5, 6, 7, 8, 9, 11
-GET_CHILDREN2, CHECK, MULTI, CREATE2, RECONFIG, SET_WATCHES2, ADD_WATCH, CLOSE = 12, 13, 14, 15, 16, 105, 106, -11
+GET_CHILDREN2, CHECK, MULTI, CREATE2, RECONFIG, AUTH, SET_WATCHES2, ADD_WATCH, CLOSE = 12, 13, 14, 15, 16, 100, 105, 106, -11
 READS = (EXISTS, GET_DATA, GET_CHILDREN, GET_CHILDREN2)
-PING_XID, EVENT_XID, SET_WATCHES_XID = -2, -1, -8
+PING_XID, EVENT_XID, SET_WATCHES_XID, AUTH_XID = -2, -1, -8, -4
 EPHEMERAL, SEQUENTIAL = 1, 2
 PERSISTENT_MODE, RECURSIVE_MODE = 0, 1
 
@@ -86,6 +86,11 @@ def reconfig(joining: bytes | None, leaving: bytes | None, version: int) -> byte
     """The body of an incremental reconfig."""
     texts = b"".join(_INT.pack(-1) if text is None else packed(text) for text in (joining, leaving, None))
     return texts + struct.pack(">q", version)
+
+
+def auth(secret: bytes) -> bytes:
+    """The frame of digest credentials."""
+    return request(AUTH_XID, AUTH, _INT.pack(0) + packed(b"digest") + packed(secret))
 
 
 def read(path: bytes, is_watching: bool) -> bytes:

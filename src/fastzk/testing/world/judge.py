@@ -21,6 +21,7 @@ from fastzk.testing.checkers import ensure
 from fastzk.testing.model import Model, Outcome
 from fastzk.testing.world.frames import EXISTS, GET_CHILDREN2, GET_DATA, SET_ACL, packed
 
+RECONFIGURED = -17  # the leader's verdict, in the place of the request
 CREATE_SESSION, CLOSE_SESSION, SYSTEM_OPS = -10, -11, frozenset((0, -10, -11, -12, -13, -14, -15, -16, 20))
 _BLOCK = struct.Struct("<IIQQQqQ")
 MISSING = -101
@@ -146,7 +147,9 @@ class Judge:
     def _take_write(self, entry: Entry, zxid: int, outcome: Outcome) -> None:
         key = (entry.session_id, entry.cxid)
         what = f"{zxid:#x}: request {entry.cxid} of session {entry.session_id:#x}"
-        ensure(self._asked.get(key) == entry.body, "C2", f"{what} is in the log, and no client has asked it")
+        asked = self._asked.get(key)
+        is_asked = asked is not None if entry.op == RECONFIGURED else asked == entry.body
+        ensure(is_asked, "C2", f"{what} is in the log, and no client has asked it")
         if outcome.err is None:
             return
         if outcome.err not in (-112, -118):  # not done: the session is over, or speaks through another connection
@@ -155,6 +158,8 @@ class Judge:
         self.results[zxid] = Result(*key, outcome.err, outcome.body if outcome.err == 0 else b"")
         self.counts["writes"] += 1
         self.counts["failed"] += outcome.err != 0
+        if entry.op == RECONFIGURED and outcome.err == 0:
+            self.counts["members changed"] = self.counts.get("members changed", 0) + 1
 
     def _keep(self, path: bytes, zxid: int) -> None:
         znode = self.model.znodes.get(path)

@@ -28,7 +28,9 @@ from fastzk.storage.snapshots import SnapshotJob
 from fastzk.testing.appender import SimulatedAppender
 from fastzk.testing.checkers import Violation
 from fastzk.testing.disk import SimulatedDisk, Stopped
+from fastzk.testing.world.admin import SUPER_DIGEST
 from fastzk.testing.world.worker import SimWorker
+from fastzk.transport.inbound import HEARD_S, Heard, Inbound
 from fastzk.wire.ensemble import APPEND, APPEND_REPLY, VOTE, VOTE_REPLY, EnsembleMessage, WireError, decode, encode
 
 if TYPE_CHECKING:
@@ -36,9 +38,6 @@ if TYPE_CHECKING:
 
 ARENA_BYTES = 1 << 20
 DATA = "/data"
-# As transport/links.py: so long must a node be silent before one with another data directory may take its number.
-SUCCESSION_US = 10_000_000
-HEARD_US = 2_000_000
 RAFT_KINDS = (VOTE, VOTE_REPLY, APPEND, APPEND_REPLY)
 
 
@@ -107,16 +106,6 @@ class _SnapshotRun:
         return self.is_done
 
 
-class _Inbound:
-    """What a node knows of another's link to it."""
-
-    __slots__ = ("heard_us", "incarnation", "retired", "sequence", "uid")
-
-    def __init__(self) -> None:
-        self.uid = self.incarnation = self.sequence = self.heard_us = 0
-        self.retired: list[int] = []
-
-
 Envelope = tuple[int, int, int, int, list[bytes]]  # uid, history, incarnation, sequence, parts
 
 
@@ -126,6 +115,7 @@ class Host:
     def __init__(self, world: Simulation, node_id: int, peers: dict[int, Address]) -> None:
         self.world = world
         self.node_id = node_id
+        self.address = Address("127.0.0.1", 2880 + node_id)
         draw = world.draw
         self.config = NodeConfig(
             node_id,
@@ -135,6 +125,7 @@ class Host:
             Path(DATA),
             draw.workers,
             tick_time_ms=draw.tick_time_ms,
+            super_digest=SUPER_DIGEST,
             observers=frozenset(node_id for node_id in peers if node_id > draw.voters),
         )
         self.disk = SimulatedDisk()
@@ -162,7 +153,7 @@ class Host:
         self._incarnation = 0
         self._targets: list[int] = []
         self._sequences: dict[int, int] = {}
-        self._inbound: dict[int, _Inbound] = {}
+        self._inbound: dict[int, Inbound] = {}
         self._messages: deque[tuple[int, list[bytes]]] = deque()
         self._said: deque[tuple[SimWorker, int, int, int, bytes]] = deque()
         self._lost: dict[int, None] = {}
@@ -248,7 +239,7 @@ class Host:
         self.plan_turn()
 
     def _build(self, arena: Arena, random: Random) -> WatchedCore:
-        world, draw = self.world, self.world.draw
+        draw = self.world.draw
         members = first_members(self.config).encode()
         identity = identify(self.disk, DATA, self.node_id, self.config.voters, members, random.getrandbits(60) | 1)
         self.uid = identity.uid
@@ -328,7 +319,7 @@ class Host:
         self._worker_number += 1
         self.numbers.append(self._worker_number)
         assert self.core is not None
-        self.core.worker_came(self._worker_number)
+        self.core.telling.came(self._worker_number)
 
     def _make_appender(self, log: SegmentLog) -> SimulatedAppender:
         segment, size = log.last_segment()
@@ -469,8 +460,8 @@ class Host:
         return True
 
     def heard(self) -> list[int]:
-        now_us = self.world.heap.now_us
-        return [peer for peer, inbound in self._inbound.items() if inbound.uid and now_us - inbound.heard_us < HEARD_US]
+        now_s = self.world.heap.now_us / 1_000_000
+        return [peer for peer, inbound in self._inbound.items() if inbound.uid and now_s - inbound.heard_s < HEARD_S]
 
     def set_addresses(self, addresses: Mapping[int, Address]) -> None:
         self._targets = [node_id for node_id in addresses if node_id != self.node_id and node_id in self.world.hosts]
@@ -492,33 +483,27 @@ class Host:
 
     def _accepts(self, sender: int, envelope: Envelope) -> bool:
         uid, history, incarnation, sequence, _ = envelope
-        inbound, now_us = self._inbound.setdefault(sender, _Inbound()), self.world.heap.now_us
         if self._history and history and history != self._history:
             self.world.count("other history")
             return False
-        if inbound.uid and uid != inbound.uid and now_us - inbound.heard_us < SUCCESSION_US:
+        inbound = self._inbound.setdefault(sender, Inbound())
+        found = inbound.hear(uid, incarnation, sequence, self.world.heap.now_us / 1_000_000)
+        if found is Heard.STRANGER:
             self.world.count("other directory")
-            return False
-        inbound.uid, inbound.heard_us = uid, now_us
-        if incarnation != inbound.incarnation:
-            if incarnation in inbound.retired:
-                return False
-            if inbound.incarnation:
-                inbound.retired = [*inbound.retired[-63:], inbound.incarnation]
-            inbound.incarnation, inbound.sequence = incarnation, sequence - 1
-        if sequence <= inbound.sequence:
-            # A world without the links' numbers lets the consensus see what is repeated or late: it must not mind.
-            return not self.world.draw.is_numbered and envelope[4][0][0] in RAFT_KINDS
-        if sequence != inbound.sequence + 1:
+        elif found is Heard.BEHIND_A_HOLE:
             self._holes[sender] = None
             self.world.count("hole seen")
-        inbound.sequence = sequence
-        return True
+        elif found is Heard.ECHO:
+            # A world without the links' numbers lets the consensus see what is repeated or late: it must not mind.
+            return not self.world.draw.is_numbered and envelope[4][0][0] in RAFT_KINDS
+        return found is not Heard.STRANGER
 
     def link_closed(self, node_id: int) -> None:
         """The other side has closed its link."""
         if self.core is not None:
             self._lost[node_id] = None
+            if node_id in self._inbound:
+                self._inbound[node_id].close()
             self.plan_turn()
 
     # --- the core's ports: workers
@@ -550,7 +535,7 @@ class Host:
             return
         number = self.numbers.pop(0)
         self.workers.pop(number).end()
-        self.core.worker_gone(number)
+        self.core.telling.gone(number)
         self._start_worker()
 
     # --- the core's ports: who counts

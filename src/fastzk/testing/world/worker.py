@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from fastzk._core.arena import Arena
 from fastzk._core.serve import Server
+from fastzk.node.credentials import Credentials
 from fastzk.node.workers import READ, TOUCH, WRITES, NodeStatus
 from fastzk.testing.checkers import ensure
 
@@ -47,6 +48,7 @@ class SimWorker:
             session_seed=host.wall_ms(),
             hash_seed=self._random.getrandbits(60),
         )
+        self._credentials = Credentials(config.super_digest, {}, self._random.randbytes)
         self.server.is_serving = False
         self.server.add_entropy(self._random.randbytes(ENTROPY_BYTES))
         self.connections: dict[int, Connection] = {}
@@ -128,6 +130,10 @@ class SimWorker:
                 self.plan_turn()
         if server.entropy_left < ENTROPY_BYTES // 2:
             server.add_entropy(self._random.randbytes(ENTROPY_BYTES))
+        if self._world.draw.reconfig:
+            for slot, op, _, body in server.asked():
+                verdict = self._credentials.judge(server.life(slot), op, body)
+                server.admit(slot, verdict.err, verdict.identities, verdict.token)
         self._say()
         self._flush()
 

@@ -1,0 +1,96 @@
+"""Goal: a member whose data was damaged while it was down starts by itself, says what it found, rejoins, and is whole again; what
+was acknowledged is there on every node, whoever ends next.
+
+Method: real nodes; a file of one of them changed, removed or carried over while it is down."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from kazoo.client import KazooClient
+
+from fastzk.testing.ensemble import Ensemble, Node, wait_for
+
+pytestmark = pytest.mark.process
+SECONDS = 30
+WRITES = 30
+
+
+def write(node: Node, prefix: str) -> list[str]:
+    """Acknowledged writes through a node."""
+    client = KazooClient(node.zk_host, timeout=10)
+    client.start(SECONDS)
+    paths = [client.create(f"/{prefix}-{number}", b"x" * 300) for number in range(WRITES)]
+    client.stop()
+    client.close()
+    return paths
+
+
+def all_present(node: Node, paths: list[str]) -> None:
+    client = KazooClient(node.zk_host, timeout=10)
+    client.start(SECONDS)
+    client.sync("/")
+    missing = [path for path in paths if client.exists(path) is None]
+    client.stop()
+    client.close()
+    assert not missing, f"{len(missing)} of {len(paths)} acknowledged writes are lost"
+
+
+def flip(path: Path, offset: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[offset] ^= 0xFF
+    path.write_bytes(content)
+
+
+def segment(node: Node) -> Path:
+    return sorted((node.data_dir / "log").iterdir())[-1]
+
+
+def flip_log(node: Node) -> str:
+    flip(segment(node), 2000)
+    return segment(node).name
+
+
+def flip_beginning(node: Node) -> str:
+    flip(segment(node), 0)
+    return "no right segment header"
+
+
+def remove_log(node: Node) -> str:
+    shutil.rmtree(node.data_dir / "log")
+    return "log: offset 0: missing"
+
+
+def flip_vote(node: Node) -> str:
+    flip(node.data_dir / "vote", 20)
+    return "vote: the slot at 0 is not right"
+
+
+def remove_soundness(node: Node) -> str:
+    (node.data_dir / "soundness").unlink()
+    return "soundness: missing"
+
+
+@pytest.mark.parametrize("damage", [flip_log, flip_beginning, remove_log, flip_vote, remove_soundness])
+def test_a_member_whose_data_was_damaged_mends_itself(ensemble: Ensemble, damage: Callable[[Node], str]) -> None:
+    node = ensemble.followers()[0]
+    others = [each for each in ensemble.nodes if each is not node]
+    paths = write(node, "before")
+    node.kill9()
+    told = damage(node)
+    paths += write(others[0], "meanwhile")
+    ensemble.restart(node)
+    text = node.log_path.read_text()
+    assert told in text
+    assert "does not vote until it is level again" in text
+    wait_for(lambda: "state sound" in (node.data_dir / "soundness").read_text(), SECONDS, "the node to be sound")
+    paths += write(node, "after")
+    # It counts again: with it and one other there is a quorum.
+    others[0].kill9()
+    paths += write(node, "later")
+    all_present(node, paths)
+    ensemble.restart(others[0])
+    for each in ensemble.nodes:
+        all_present(each, paths)
+    assert ensemble.digest()
