@@ -94,3 +94,21 @@ def test_a_member_whose_data_was_damaged_mends_itself(ensemble: Ensemble, damage
     for each in ensemble.nodes:
         all_present(each, paths)
     assert ensemble.digest()
+
+
+def test_the_same_damage_on_all_nodes_is_a_halt_that_names_it(tmp_path: Path) -> None:
+    """Nobody could say what is lost.  Rather than go on without it the ensemble serves nobody, and each node tells why."""
+    with Ensemble(3, tmp_path) as ensemble:
+        write(ensemble.leader(), "kept")
+        for node in ensemble.nodes:
+            node.kill9()
+        for node in ensemble.nodes:
+            flip(segment(node), 3000)
+            node.start()
+        for node in ensemble.nodes:
+            wait_for(lambda node=node: "itself does not count" in node.log_tail(), SECONDS, "the node to say what it waits for")
+            said = node.log_tail()
+            assert f"{segment(node)}: offset" in said
+            assert "waits for a leader: 2 of nodes 1, 2, 3" in said
+            assert node.mode() == "", "it must not serve"
+            assert list((node.data_dir / "damaged").iterdir()), "the evidence is kept"
