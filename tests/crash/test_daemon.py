@@ -89,6 +89,18 @@ def test_the_data_of_a_member_is_not_for_a_node_alone_nor_its_run_directory_a_fi
         nodes.restart(node)
 
 
+def test_a_node_that_stood_alone_is_no_member_by_an_option(disk: Path) -> None:
+    """Somebody forgot --peers at its first start: it has an ensemble of its own, and would serve that beside the real one."""
+    with Ensemble(1, disk) as nodes:
+        node = nodes.node(1)
+        assert node.stop() == 0
+        peers = [f"{number}=127.0.0.1:{port}" for number, port in enumerate(free_ports(3), 1)]
+        status, text = run("--id", "1", "--data-dir", str(node.data_dir), *ports(), "--peers", ",".join(peers))
+        assert status == 2, text
+        assert "node 1 stood alone here, and was started with nodes 2, 3; to join them give it an empty --data-dir" in text
+        nodes.restart(node)
+
+
 def test_an_address_that_others_reach(tmp_path: Path) -> None:
     status, text = run("--data-dir", str(tmp_path / "1"), "--zk", "0.0.0.0:2181")
     assert_one_line(status, text, "0.0.0.0:2181", "loopback", "encrypted", "--zk-tls", "--insecure-listen")

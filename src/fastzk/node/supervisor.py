@@ -29,7 +29,7 @@ from fastzk.node.divergence import Diverged
 from fastzk.node.dynamic import config_lines
 from fastzk.node.engine import Engine
 from fastzk.node.restart import RESTARTS_MAX, RESTARTS_WITHIN_S, STATUS_RESTART, Restarts, StartAnew
-from fastzk.node.roster import first_members
+from fastzk.node.roster import NOWHERE, first_members
 from fastzk.node.setup import EngineSetup
 from fastzk.node.stats import STATS_BYTES
 from fastzk.node.worker import WorkerConfig, run_worker
@@ -76,13 +76,7 @@ class Supervisor:
         self._directory = DataDirectory.claim(str(config.data_dir), config.node_id, config.voters, members)
         for note in self._directory.notes:
             logger.warning("%s", note)
-        others = [each for each in Members.decode(self._directory.members).addresses if each != config.node_id]
-        if others and not config.peers:
-            self._directory.close()
-            raise IdentityError(
-                f"{config.data_dir}: belongs to an ensemble with nodes {', '.join(map(str, others))}, and was started alone; "
-                "give it --peers with its own address (the others are known), or another --data-dir"
-            )
+        self._check_company()
         self._listeners: dict[str, socket.socket] = {}
         self._natives: list[socket.socket] = []  # one for each place of a worker
         self._gates: list[socket.socket] = []  # the same, for what the TLS gate hands on
@@ -118,6 +112,21 @@ class Supervisor:
         self._status: int | None = None
         self._restarts = Restarts(os.environ)
         self._restart_s: float | None = None  # when to start anew, once the engine has asked for it
+
+    def _check_company(self) -> None:
+        """A member does not begin alone, nor one that stood alone as a member.  Raises IdentityError."""
+        config, known = self._config, Members.decode(self._directory.members).addresses
+        others = ", ".join(str(each) for each in sorted({*known, *config.peers} - {config.node_id}))
+        if len(known) > 1 and not config.peers:
+            advice = "give it --peers with its own address (the others are known), or another --data-dir"
+            reason = f"belongs to an ensemble with nodes {others}, and was started alone; {advice}"
+        elif list(known.values()) == [NOWHERE] and len(config.peers) > 1:
+            advice = "to join them give it an empty --data-dir; to let them join it, --peers with its own address and reconfig"
+            reason = f"node {config.node_id} stood alone here, and was started with nodes {others}; {advice}"
+        else:
+            return
+        self._directory.close()
+        raise IdentityError(f"{config.data_dir}: {reason}")
 
     def run(self) -> int:
         """Runs until SIGTERM, SIGINT or the engine's end.  Gives the exit status.

@@ -176,7 +176,8 @@ class Cut:
 
     def __str__(self) -> str:
         what = "removed" if self.is_removed else "cut"
-        return f"{self.file}: offset {self.offset}: torn tail of {self.size} bytes {what}: {self.reason}"
+        tail = f"torn tail of {self.size} bytes {what}" if self.size else "torn tail"
+        return f"{self.file}: offset {self.offset}: {tail}: {self.reason}"
 
 
 @dataclass(slots=True)
