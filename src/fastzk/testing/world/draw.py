@@ -6,6 +6,7 @@ nothing interferes (an expiry that comes too early) is seen, too.  Rates are cha
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from random import Random
 
 from fastzk.node.snapshots import SnapshotPace
@@ -102,12 +103,14 @@ class Draw:
         return not (self.network.loss or self.network.reorder or self.network.repeat)
 
 
+def _maybe(random: Random, low: float, high: float, chance: float = 0.5) -> float:
+    return random.uniform(low, high) if random.random() < chance else 0.0
+
+
 def draw_world(random: Random) -> Draw:
     """The world of a seed."""
 
-    def maybe(low: float, high: float, chance: float = 0.5) -> float:
-        return random.uniform(low, high) if random.random() < chance else 0.0
-
+    maybe = partial(_maybe, random)
     is_calm = random.random() < 0.17
     network = NetworkFaults(
         delay_us=random.choice((100, 300, 2_000)),
@@ -128,16 +131,7 @@ def draw_world(random: Random) -> Draw:
         slow_sync=maybe(0.01, 0.1),
         crash_modes=CRASH_MODES if random.random() < 0.7 else (random.choice(CRASH_MODES),),
         segment_bytes_max=random.choice((1_500, 6_000, 64 << 20)),
-        peer_limits=Limits(
-            window_bytes_max=random.choice((0, 2_000, 64 << 20)),
-            append_bytes_max=random.choice((1, 600, 1 << 20)),
-            probe_bytes_max=random.choice((1, 400, 1 << 16)),
-            inflight_bytes_max=random.choice((1_000, 16 << 20)),
-            inflight_count_max=random.choice((1, 4, 1024)),
-            uncommitted_bytes_max=random.choice((2_000, 128 << 20)),
-            apply_bytes_max=random.choice((1, 1_000, 16 << 20)),
-            counter_max=random.choice((60, 300, (1 << 32) - (1 << 16))),
-        ),
+        peer_limits=_small_limits(random),
         election_ticks=random.choice((5, 10, 16)),
         pace=SnapshotPace(entries=random.choice((20, 60, 300, 1_000_000)), kept=random.choice((1, 2, 3))),
         observers=random.choice((0, 0, 0, 1)),
@@ -182,6 +176,20 @@ def draw_world(random: Random) -> Draw:
         drawn.reconfig = random.uniform(0.01, 0.1)
         drawn.wipe = drawn.bit_flip = 0.0
     return drawn
+
+
+def _small_limits(random: Random) -> Limits:
+    """Limits of the consensus, some of them absurdly small."""
+    return Limits(
+        window_bytes_max=random.choice((0, 2_000, 64 << 20)),
+        append_bytes_max=random.choice((1, 600, 1 << 20)),
+        probe_bytes_max=random.choice((1, 400, 1 << 16)),
+        inflight_bytes_max=random.choice((1_000, 16 << 20)),
+        inflight_count_max=random.choice((1, 4, 1024)),
+        uncommitted_bytes_max=random.choice((2_000, 128 << 20)),
+        apply_bytes_max=random.choice((1, 1_000, 16 << 20)),
+        counter_max=random.choice((60, 300, (1 << 32) - (1 << 16))),
+    )
 
 
 def _feud(drawn: Draw, random: Random) -> None:
