@@ -148,11 +148,11 @@ def test_a_read_is_valid_exactly_when_no_write_touched_it() -> None:
     assert probe.read_valid(arena, probe.read_begin(arena))
 
 
-def test_counters_of_an_arena_whose_writer_stays_inside_time_out() -> None:
+def test_counters_are_told_even_while_the_writer_stays_inside() -> None:
+    """Whoever asks a node how it is, while it applies a long log, once ended a worker."""
     arena = new_arena()
     probe.write_begin(arena)
-    with pytest.raises(TimeoutError):
-        arena.counters()
+    assert arena.counters()["applied_zxid"] == 0
     probe.write_end(arena, 1, 1, 1)
     assert arena.counters()["applied_zxid"] == 1
 

@@ -249,3 +249,11 @@ def test_a_log_without_identity_is_refused(tmp_path: Path) -> None:
     (path / "log" / "log.0000000000000001").write_bytes(b"x" * 100)
     (path / "identity").unlink()
     refused(path, "though the directory has been in use")
+
+
+def test_a_lost_identity_is_named(tmp_path: Path) -> None:
+    claim(tmp_path)
+    (tmp_path / "history").write_text("")
+    (tmp_path / "identity").unlink()
+    with pytest.raises(IdentityError, match="identity: missing, though the directory has been in use"):
+        claim(tmp_path)

@@ -9,6 +9,8 @@ import pytest
 
 from fastzk.raft.messages import EPOCH_MAX
 from fastzk.raft.peer import (
+    COUNTER_BITS,
+    COUNTER_MAX,
     Append,
     AppendReply,
     Busy,
@@ -113,6 +115,23 @@ def test_an_epoch_ends_at_its_last_counter_and_the_leader_asks_for_the_next() ->
     assert (peer.role, peer.epoch, peer.vote) == (Role.CANDIDATE, 2, 1)
     with pytest.raises(NotLeader):
         peer.propose(1, b"")
+
+
+def test_the_counter_never_comes_to_its_true_end() -> None:
+    """2^32 writes of one leader take hours: this reign begins near the end.  The last 2^16 zxids of an epoch are never given."""
+    peer = new_peer(nodes=1)
+    peer.ready()
+    peer.propose(1, b"")
+    assert peer._leader is not None
+    peer._leader.counter = COUNTER_MAX - (1 << 16) - 4
+    epoch = peer.epoch
+    last = peer.propose(5, b"").last_zxid
+    assert last == (epoch << COUNTER_BITS) + COUNTER_MAX - (1 << 16)
+    with pytest.raises(EpochFull):
+        peer.propose(1, b"")
+    assert (peer.role, peer.epoch) == (Role.LEADER, epoch + 1), "who decides alone goes on at once"
+    peer.ready()
+    assert peer.next_zxid == (epoch + 1) << COUNTER_BITS > last
 
 
 def test_after_the_last_epoch_a_node_stops_and_says_so() -> None:

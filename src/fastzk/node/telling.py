@@ -117,6 +117,9 @@ class Telling:
         node_id, voters = self._config.node_id, self._peer.membership.voters
         if not self._standing.is_alone:
             logger.info("node %d has a leader: node %d", node_id, leader_id)
+        elif node_id not in self._peer.membership.ids and not self._footing.is_new:
+            every = ", ".join(map(str, self._peer.membership.ids))
+            logger.warning("node %d is no member of its ensemble (nodes %s): end it, or add it again by reconfig", node_id, every)
         elif self._footing.is_new:
             missing = ", ".join(map(str, self._footing.missing())) or "what the others have seen"
             logger.warning("node %d waits for %s: the first start of an ensemble needs all its nodes, once", node_id, missing)

@@ -37,6 +37,8 @@ MEMBERS_NAME = "members"
 # What may be in a directory that has no identity yet: our own unfinished beginnings, and what mkfs leaves.
 _WRITTEN = (VOTE_NAME, IDENTITY_NAME, SOUNDNESS_NAME, MEMBERS_NAME)
 _BEGINNINGS = {LOCK_NAME, LOG_NAME, *_WRITTEN, *(name + NEW_SUFFIX for name in _WRITTEN), "lost+found"}
+# What is there only after the identity was.
+_LATER = {"history", "snapshots", "damaged", "diverged", "run"}
 _LINE = re.compile(rb"(fastzk 2 node (\d{1,9}) uid ([0-9a-f]{16})) check ([0-9a-f]{16})\n")
 _LINE_1 = re.compile(rb"fastzk 1 node (\d{1,9}) of (\d{1,3}(?:,\d{1,3})*) uid ([0-9a-f]{16})\n")
 _VERSION = re.compile(rb"fastzk (\d{1,9}) ")
@@ -213,6 +215,8 @@ def _refuse_strangers(path: str) -> None:
         strange = sorted(set(os.listdir(path)) - _BEGINNINGS)
     except OSError as e:
         raise IdentityError(f"{path}: {_explain(e)}") from e
+    if strange and set(strange) <= _LATER:
+        raise IdentityError(f"{path}/{IDENTITY_NAME}: missing, though the directory has been in use; {_MEMBERS_ADVICE}")
     if strange:
         raise IdentityError(f"{path}: is neither empty nor a data directory of fastzk: it holds {strange[0]!r}")
 

@@ -72,6 +72,8 @@ class Links:
         # Nodes from which a message is missing since the last take_holes().
         self._holes: dict[int, None] = {}
         self._complained = 0
+        # Nodes that are no members and have said something, as a node does that is to be added.
+        self._knocked: set[int] = set()
         # libzmq numbers its peers from rand(), which it does not seed, and aborts when a stranger has claimed the next number.
         ctypes.CDLL(None).srand(int.from_bytes(os.urandom(4), "little"))
         self.router = context.socket(zmq.ROUTER)
@@ -206,7 +208,9 @@ class Links:
             self.complain(f"node {sender}", f"its data is of another ensemble: history {history:016x}, ours {self.history:016x}")
             return 0
         if sender not in self._addresses and self.history != history:
-            self.complain(f"node {sender}", "it is no member that we know of, and does not know our history")
+            if sender not in self._knocked:
+                self._knocked.add(int(sender))
+                logger.info("node %d knocks, and is no member: it is heard once it is added (reconfig)", sender)
             return 0
         inbound = self._inbound.setdefault(int(sender), Inbound())
         found = inbound.hear(uid, incarnation, sequence, time.monotonic())

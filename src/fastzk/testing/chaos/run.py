@@ -124,15 +124,15 @@ class Run:
         self.look()
         self.quiesce()
         self.crowd.finish()
-        self.site.digest()
         self.recording.ends(time.monotonic_ns())
+        # Before the nodes: a client that is still there comes back to the nodes that stop last, and is told of more than they had.
+        self.crowd.end()
+        self.site.digest()
         said = {node.name: monitored(node.zk) for node in self.site.nodes}
-        # Nobody's session may end between what a node says and what it leaves: they all stop before the clients do.
         for node in self.site.nodes:
             node.process.terminate()  # type: ignore[union-attr]
         for node in self.site.nodes:
             node.wait_end()
-        self.crowd.end()
         pool = Pool(self.site.nodes)
         for node in self.site.nodes:
             facts = said[node.name]

@@ -103,13 +103,8 @@ class Draw:
         return not (self.network.loss or self.network.reorder or self.network.repeat)
 
 
-def _maybe(random: Random, low: float, high: float, chance: float = 0.5) -> float:
-    return random.uniform(low, high) if random.random() < chance else 0.0
-
-
 def draw_world(random: Random) -> Draw:
     """The world of a seed."""
-
     maybe = partial(_maybe, random)
     is_calm = random.random() < 0.17
     network = NetworkFaults(
@@ -131,7 +126,7 @@ def draw_world(random: Random) -> Draw:
         slow_sync=maybe(0.01, 0.1),
         crash_modes=CRASH_MODES if random.random() < 0.7 else (random.choice(CRASH_MODES),),
         segment_bytes_max=random.choice((1_500, 6_000, 64 << 20)),
-        peer_limits=_small_limits(random),
+        peer_limits=_draw_limits(random),
         election_ticks=random.choice((5, 10, 16)),
         pace=SnapshotPace(entries=random.choice((20, 60, 300, 1_000_000)), kept=random.choice((1, 2, 3))),
         observers=random.choice((0, 0, 0, 1)),
@@ -156,21 +151,7 @@ def draw_world(random: Random) -> Draw:
     )
     drawn.timeouts_ms = tuple(2 * drawn.tick_time_ms * factor for factor in (1, 2))
     if not is_calm:
-        drawn.crash = maybe(0.1, 1.0)
-        drawn.crash_all = maybe(0.05, 0.3, 0.3)
-        drawn.crash_at_disk = maybe(0.1, 1.0)
-        drawn.disk_error = maybe(0.02, 0.2, 0.3)
-        drawn.pause = maybe(0.1, 1.0)
-        drawn.partition = maybe(0.1, 1.0)
-        drawn.clog = maybe(0.05, 0.5, 0.3)
-        drawn.hole = maybe(0.2, 3.0)
-        drawn.reset = maybe(0.2, 2.0)
-        drawn.ambush = maybe(0.1, 0.9, 0.3)
-        drawn.wipe = maybe(0.05, 0.3, 0.3)
-        drawn.bit_flip = maybe(0.05, 0.5, 0.3)
-        drawn.leave = maybe(0.05, 0.5, 0.3)
-        if random.random() < 0.3:
-            _feud(drawn, random)
+        _draw_faults(drawn, random)
     if drawn.voters >= 3 and random.random() < 0.25:
         # Which disks may be lost is counted for the members of the beginning: here none are.
         drawn.reconfig = random.uniform(0.01, 0.1)
@@ -178,8 +159,13 @@ def draw_world(random: Random) -> Draw:
     return drawn
 
 
-def _small_limits(random: Random) -> Limits:
-    """Limits of the consensus, some of them absurdly small."""
+def _maybe(random: Random, low: float, high: float, chance: float = 0.5) -> float:
+    """A rate, or none."""
+    return random.uniform(low, high) if random.random() < chance else 0.0
+
+
+def _draw_limits(random: Random) -> Limits:
+    """Of the consensus: absurdly small, or as in real nodes."""
     return Limits(
         window_bytes_max=random.choice((0, 2_000, 64 << 20)),
         append_bytes_max=random.choice((1, 600, 1 << 20)),
@@ -190,6 +176,26 @@ def _small_limits(random: Random) -> Limits:
         apply_bytes_max=random.choice((1, 1_000, 16 << 20)),
         counter_max=random.choice((60, 300, (1 << 32) - (1 << 16))),
     )
+
+
+def _draw_faults(drawn: Draw, random: Random) -> None:
+    """What befalls a world that is not calm."""
+    maybe = partial(_maybe, random)
+    drawn.crash = maybe(0.1, 1.0)
+    drawn.crash_all = maybe(0.05, 0.3, 0.3)
+    drawn.crash_at_disk = maybe(0.1, 1.0)
+    drawn.disk_error = maybe(0.02, 0.2, 0.3)
+    drawn.pause = maybe(0.1, 1.0)
+    drawn.partition = maybe(0.1, 1.0)
+    drawn.clog = maybe(0.05, 0.5, 0.3)
+    drawn.hole = maybe(0.2, 3.0)
+    drawn.reset = maybe(0.2, 2.0)
+    drawn.ambush = maybe(0.1, 0.9, 0.3)
+    drawn.wipe = maybe(0.05, 0.3, 0.3)
+    drawn.bit_flip = maybe(0.05, 0.5, 0.3)
+    drawn.leave = maybe(0.05, 0.5, 0.3)
+    if random.random() < 0.3:
+        _feud(drawn, random)
 
 
 def _feud(drawn: Draw, random: Random) -> None:

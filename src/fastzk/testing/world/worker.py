@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from fastzk import limits
 from fastzk._core.arena import Arena
 from fastzk._core.serve import Server
 from fastzk.node.credentials import Credentials
@@ -22,6 +23,7 @@ CLOSING, FREE = 4, 0
 ENTROPY_BYTES = 4096
 CONNECTIONS_MAX = 64
 SECOND_US = 1_000_000
+TOUCH_US = limits.TOUCH_MS * 1000
 RESEND_MS = 2000
 LAG_CHECKS_MAX = 5
 
@@ -62,6 +64,7 @@ class SimWorker:
         self._lag = (0, 0)
         self._is_turn_planned = False
         self._world.heap.after(SECOND_US, self._second)
+        self._world.heap.after(TOUCH_US, self._touch)
 
     @property
     def has_leader(self) -> bool:
@@ -189,6 +192,14 @@ class SimWorker:
                 server.close_slot(slot)
                 connection.cut_by_server()
 
+    def _touch(self) -> None:
+        if self.is_over:
+            return
+        self._world.heap.after(TOUCH_US, self._touch)
+        touched = b"" if self.host.is_still() else self.server.take_touched()
+        if touched:
+            self.host.hear_worker(self, TOUCH, len(touched) // 8, 0, touched)
+
     def _second(self) -> None:
         if self.is_over:
             return
@@ -196,9 +207,6 @@ class SimWorker:
         if self.host.is_still():
             return
         server, now_ms = self.server, self.host.now_ms()
-        touched = server.take_touched()
-        if touched:
-            self.host.hear_worker(self, TOUCH, len(touched) // 8, 0, touched)
         server.sweep_at(now_ms)
         if self.has_leader and now_ms - self._resent_ms >= RESEND_MS and server.counters()["outstanding"]:
             self._resend(now_ms)

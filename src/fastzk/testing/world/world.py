@@ -41,7 +41,7 @@ AGREEMENT_US = 25_000_000
 LIVENESS_US = 45_000_000
 STEP_US = 50_000
 EPOCH_NEARLY_FULL = 8  # zxids: a batch did not fit
-REPORT_US = 2_500_000
+REPORT_US = 500_000
 RATE_US = 1_250  # of a clock that is a fifth too fast, in thousandths
 
 
@@ -322,7 +322,7 @@ class Simulation:
     def _check_expiries(self) -> None:
         """E2: a session expires only when nothing was heard of its client for its timeout, if nothing disturbed its node's word.
 
-        Workers say once a second whom they have heard, so what came later than that may come too late."""
+        What a worker answers while the news of the end is still on its way to it counts for nothing."""
         now_us = self.heap.now_us
         for session_id in self.judge.expired:
             client = self.sessions.get(session_id)
