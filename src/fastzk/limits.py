@@ -94,6 +94,10 @@ TICK_MS = 50
 ELECTION_TICKS = 16
 HEARTBEAT_TICKS = 2
 
+# How often a node writes down what is committed and on its disk, beside its vote; also when it ends.  A log that is found to end
+# before that was shortened by somebody; what came later cannot be told from what a crash takes.
+FLOOR_TICKS = 100
+
 # How long a leader that is told to end waits for another to take over; an election would take longer only if that fails.
 HANDOVER_MS_MAX = 1000
 

@@ -112,3 +112,31 @@ def test_the_same_damage_on_all_nodes_is_a_halt_that_names_it(tmp_path: Path) ->
             assert "waits for a leader: 2 of nodes 1, 2, 3" in said
             assert node.mode() == "", "it must not serve"
             assert list((node.data_dir / "damaged").iterdir()), "the evidence is kept"
+
+
+def shorten(path: Path) -> None:
+    """Half of it is gone: by itself that looks like what a crash takes."""
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size // 2)
+
+
+def test_a_log_that_was_shortened_after_an_orderly_end_is_told(tmp_path: Path, ensemble: Ensemble) -> None:
+    """It was once taken for a torn tail, and acknowledged writes were gone without a word."""
+    with Ensemble(1, tmp_path) as alone:
+        node = alone.node(1)
+        write(node, "kept")
+        assert node.stop() == 0
+        shorten(segment(node))
+        node.start()
+        assert node.wait_end() == 2
+        assert "ends at entry" in node.log_tail()
+        assert "was committed and stored here" in node.log_tail()
+    member = ensemble.followers()[0]
+    paths = write(ensemble.leader(), "shortened")
+    assert member.stop() == 0
+    shorten(segment(member))
+    ensemble.restart(member)
+    assert "was committed and stored here" in member.log_path.read_text()
+    wait_for(lambda: "state sound" in (member.data_dir / "soundness").read_text(), SECONDS, "the node to be sound")
+    all_present(member, paths)
+    assert ensemble.digest()

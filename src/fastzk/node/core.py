@@ -117,6 +117,8 @@ class NodeCore:
         self._time_ms = self.log.last_time_ms
         self.leases = Leases(config.tick_time_ms, now_ms)
         self._ticks = 0
+        # What the vote file says is committed and on our disk.
+        self._floor_index = 0
         # Committed ranges wait to be applied: the next turn is to begin at once.
         self.is_left_over = False
         self._now_ms = now_ms
@@ -201,6 +203,8 @@ class NodeCore:
         if self.snapshots.tend():
             self.peer.purged()
         self._contacts.tick(self._now_ms)
+        if self._ticks % limits.FLOOR_TICKS == 0 and min(self.machine.applied_index, self.log.last_index) > self._floor_index:
+            self._save_vote(self.peer.epoch, self.peer.vote)
         if self._is_reigning:
             self.leading.tick(self._now_ms, max(self._time_ms, self._wall_ms))
 
@@ -331,6 +335,7 @@ class NodeCore:
         self._sharing.close()
         self._fetching.close()
         self.writer.close()
+        self._save_vote(self.peer.epoch, self.peer.vote)
 
     def hand_over(self) -> bool:
         """Begins to make another node the leader, since this one is to end; False if there is nothing to hand over."""
@@ -416,7 +421,7 @@ class NodeCore:
         while (ready := self.peer.ready()) is not None:
             if ready.hard_state is not None:
                 epoch, vote = ready.hard_state
-                self._vote.save(epoch, vote or 0, min(self.machine.applied_index, self.log.last_index))
+                self._save_vote(epoch, vote)
             self._change_log(ready)
             for node_id, message in ready.messages:
                 self._world.nodes.send(node_id, message)
@@ -431,6 +436,11 @@ class NodeCore:
                 break
         if not self.is_leader:
             self.leading.end()
+
+    def _save_vote(self, epoch: int, vote: int | None) -> None:
+        """Writes down the vote, and with it what is both committed and on our disk: a log that ends before that was shortened."""
+        self._floor_index = min(self.machine.applied_index, self.log.last_index)
+        self._vote.save(epoch, vote or 0, self._floor_index)
 
     def _change_log(self, ready: Ready) -> None:
         """Hands the log thread what it is to do, and follows the members that this brings."""

@@ -151,7 +151,10 @@ def _load_members(disk: Disk, path: str, node_id: int, identity: Identity) -> No
         )
 
 
-_MEMBERS_ADVICE = "a member of an ensemble may be given a new --data-dir, and takes everything from the other nodes"
+_MEMBERS_ADVICE = (
+    "a member of an ensemble may be given a new --data-dir, and takes everything from the other nodes; for a node that stands "
+    "alone put back a copy of the file"
+)
 
 
 def _upgrade(disk: Disk, path: str, node_id: int, of: str, voters: Sequence[int], identity: Identity) -> None:
