@@ -70,3 +70,6 @@ def test_the_same_again_ends_the_node_and_agreeing_ends_the_memory_of_it(tmp_pat
         again.note(256, 384)
     again.agreed(256)
     begun().note(512, 640)
+    (tmp_path / "diverged").write_bytes(b"what somebody wrote there")
+    with pytest.raises(Diverged):
+        begun().note(768, 896)

@@ -57,10 +57,6 @@ from fastzk.wire.ensemble import EnsembleMessage, Forward, Present, Resend, Touc
 
 OP_EPOCH = 0
 OP_CLOSE_SESSION = -11
-OP_MEMBERS = -15
-BLOCK_MEMBERS = 1
-# An address that a former member had is kept for so long: it must hear that it is none any more.
-FORMER_MS = 30_000
 
 logger = logging.getLogger("fastzk.engine")
 

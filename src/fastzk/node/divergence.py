@@ -5,7 +5,7 @@ same again is none: the node ends, with all that it holds, for people to look at
 
 from __future__ import annotations
 
-from fastzk.storage.checked import CheckedText
+from fastzk.storage.checked import CheckedText, TextDamaged
 from fastzk.storage.disk import Disk
 
 DIVERGED_NAME = "diverged"
@@ -22,7 +22,10 @@ class DivergenceFile:
         self._disk = disk
         self._directory = directory
         self._file = CheckedText(disk, directory, DIVERGED_NAME, node_id, uid)
-        text = self._file.load()
+        try:
+            text = self._file.load()
+        except TextDamaged:
+            text = b"1"  # that it was there is what counts: whatever the index, agreeing with the others ends it
         self._differed_index = int(text) if text else 0
 
     def agreed(self, index: int) -> None:
