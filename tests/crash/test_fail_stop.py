@@ -249,7 +249,9 @@ def test_what_an_ordinary_user_may_not_read_is_named(one: tuple[Ensemble, Faults
     assert node.stop() == 0
     path = next((node.data_dir / "log").iterdir()) if what == "segment" else node.data_dir / what
     shutil.chown(path, NOBODY, NOBODY)
-    command = [sys.executable, "-c", AS_ORDINARY, *node.command[node.command.index("-c") :]]
+    # Either `python -c ...`, or the installed script, which python can run as well.
+    words = node.command[node.command.index("-c") :] if "-c" in node.command else node.command
+    command = [sys.executable, "-c", AS_ORDINARY, *words]
     found = run_until_it_ends(command)
     assert found.returncode == 2, found.stderr
     assert str(path) in found.stderr

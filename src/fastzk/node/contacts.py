@@ -73,7 +73,10 @@ class Contacts:
             self._tell()
 
     def _tell(self) -> None:
-        members = {node_id: address for node_id, address in self._roster.in_force.addresses.items() if address != NOWHERE}
-        given = {} if self._config.node_id in self._roster.in_force.addresses else self._config.peers
+        in_force = self._roster.in_force.addresses
+        members = {node_id: address for node_id, address in in_force.items() if address != NOWHERE}
+        # What the log says counts, unless we are no member yet; of a member that it does not know how to reach the option tells.
+        is_member = self._config.node_id in in_force
+        given = {each: where for each, where in self._config.peers.items() if not is_member or in_force.get(each) == NOWHERE}
         others = {node_id: address for node_id, (address, _) in self._others.items()}
         self._nodes.set_addresses({**others, **members, **given})

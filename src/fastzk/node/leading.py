@@ -84,9 +84,9 @@ class Leading:
 
     def tick(self, now_ms: int, wall_ms: int) -> None:
         """The same, and a tick has passed; the wall clock is the leader's stamp."""
-        self.reconfig.step(now_ms)
         if self._peer.membership_index == 0 or self._is_address_new():
             self._propose_own_members()
+        self.reconfig.step(now_ms)
         due = self._leases.due()
         if due:
             logger.info("%d session(s) expire, the first of them %#x", len(due), due[0][0])
@@ -130,7 +130,9 @@ class Leading:
         peer = self._peer
         has_begun = peer.role is Role.LEADER and self._leases.is_kept_in(peer.epoch)
         # Applied, and not only committed: a request that is answered in that block must be known as answered.
-        return has_begun and peer.membership_index <= self._machine.applied_index and not peer.is_transferring
+        is_applied = peer.membership_index <= self._machine.applied_index
+        # Who is to be joined must be reachable first, or whoever joins loses it with the members that tell so.
+        return has_begun and is_applied and not peer.is_transferring and not self._is_address_new()
 
     @property
     def last_index(self) -> int:
