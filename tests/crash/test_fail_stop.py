@@ -249,9 +249,8 @@ def test_what_an_ordinary_user_may_not_read_is_named(one: tuple[Ensemble, Faults
     assert node.stop() == 0
     path = next((node.data_dir / "log").iterdir()) if what == "segment" else node.data_dir / what
     shutil.chown(path, NOBODY, NOBODY)
-    # Either `python -c ...`, or the installed script, which python can run as well.
-    words = node.command[node.command.index("-c") :] if "-c" in node.command else node.command
-    command = [sys.executable, "-c", AS_ORDINARY, *words]
+    main = "import sys; from fastzk.node.main import main; sys.exit(main())"
+    command = [sys.executable, "-c", AS_ORDINARY, "-c", main, *node.command[node.command.index("--id") :]]
     found = run_until_it_ends(command)
     assert found.returncode == 2, found.stderr
     assert str(path) in found.stderr
