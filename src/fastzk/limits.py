@@ -111,7 +111,8 @@ TICK_TIME_MS = 2000
 SESSION_TIMEOUT_MS_MAX = 2**31 - 1
 
 # A node without a leader closes its clients after half the smallest session timeout (config.py), but not sooner than this: an
-# election takes 0.8 to 1.6 s when the leader fell silent, and is no reason to disconnect anybody.
+# election takes 0.8 to 1.6 s when the leader fell silent, and is no reason to disconnect anybody.  A worker whose engine stands
+# still for as long does the same.
 LEADERLESS_MS_MIN = 2000
 
 # Client connections from one address, as ZooKeeper's maxClientCnxns: one client that leaks them must not use up all.

@@ -81,24 +81,6 @@ def expected_items(entry: Entry, outcome: Outcome, zxid: int, worker: int) -> It
         yield Item(items.SESSION, zxid, session_id=entry.session_id, attach_zxid=attach_zxid)
 
 
-def in_order(stream: list[Item]) -> list[Item]:
-    """A closing session's ephemerals go in any order, each followed by its parent: sort pairs of deletes within a zxid."""
-    ordered: list[Item] = []
-    at = 0
-    while at < len(stream):
-        end = at
-        while end < len(stream) and stream[end].kind == items.CHANGE and stream[end].zxid == stream[at].zxid:
-            end += 1
-        if end - at > 2 and [item.event for item in stream[at:end]] == [2, 4] * ((end - at) // 2):
-            pairs = sorted(zip(stream[at:end:2], stream[at + 1 : end : 2], strict=True), key=lambda pair: pair[0].body)
-            ordered += [item for pair in pairs for item in pair]
-        else:
-            end = max(end, at + 1)
-            ordered += stream[at:end]
-        at = end
-    return ordered
-
-
 def new_machine(node_id: int) -> tuple[Arena, Machine]:
     arena = Arena.create(bytearray(1 << 20))
     format_tree(arena)
@@ -138,7 +120,7 @@ def test_machine_against_model(commands: list[Command], limits: bytes | None, cu
         first = i + 1
         machine.apply(block)
         for worker in WORKERS:
-            assert in_order(parse_items(machine.take_items(worker))) == in_order(expected[worker])
+            assert parse_items(machine.take_items(worker)) == expected[worker]
             assert machine.take_items(worker) == b""
             expected[worker].clear()
         assert (machine.applied_zxid, machine.applied_index) == (zxid, i + 1)

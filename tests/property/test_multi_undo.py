@@ -8,14 +8,28 @@ import struct
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from machine_commands import CHECK, COMMANDS, MULTI, NODE_ID, PARTS, Command, create_of, entry_of, multi_part, session_of
+from machine_commands import (
+    CHECK,
+    CLOSE_SESSION,
+    COMMANDS,
+    DELETE,
+    MULTI,
+    NODE_ID,
+    PARTS,
+    SESSION_IDS,
+    Command,
+    create_of,
+    entry_of,
+    multi_part,
+    session_of,
+)
 
 from fastzk._core import _testing_tree as probe
 from fastzk._core.apply import Machine
 from fastzk._core.arena import Arena
 from fastzk._core.blocks import entries, make_entry, seal
 from fastzk._core.tree import digest, format_tree
-from fastzk.testing.items import RESULT, parse_items
+from fastzk.testing.items import CHANGE, RESULT, parse_items
 from fastzk.testing.model import Model, packed
 
 EPOCH = 3
@@ -49,9 +63,11 @@ class Story:
         block = seal([entry], 1, self.count + 1, zxid, TIME_MS, 0)
         self.count += 1
         (parsed,) = entries(block)
-        self.model.apply(parsed, zxid, TIME_MS)
+        self.outcome = self.model.apply(parsed, zxid, TIME_MS)
         self.machine.apply(block)
-        return [item.body for item in parse_items(self.machine.take_items(1)) if item.kind == RESULT]
+        told = parse_items(self.machine.take_items(1))
+        self.changed = [item.body[: item.connection] for item in told if item.kind == CHANGE]
+        return [item.body for item in told if item.kind == RESULT]
 
 
 def changed_words(before: bytes, after: bytes) -> list[int]:
@@ -113,3 +129,17 @@ def test_undoing_reaches_the_index_and_long_lists() -> None:
     serial_at = probe.find_session(story.arena, 0x0100000000000001) * 16 + 24
     assert set(changed_words(before[:used], story.region[:used])) == {SEQUENCE, APPLIED_ZXID, APPLIED_INDEX, serial_at}
     assert story.arena.used == used
+
+
+def test_a_session_ends_with_its_youngest_znode_first_whatever_a_multi_undid() -> None:
+    """The order of the events of one zxid; the model once took them as a dict has them, where what a multi got back is last."""
+    story = Story()
+    owner = SESSION_IDS[0]
+    for name in (b"/a/old", b"/a/young"):
+        story.do(create_of(name)._replace(flags=1))
+    session = story.model.sessions[owner]
+    delete = struct.pack(">i?i", DELETE, False, -1) + packed(b"/a/old") + struct.pack(">i", -1)
+    mark = {"session_id": owner, "attach_zxid": session.attach_zxid, "node_id": NODE_ID, "worker": 1, "cxid": 5}
+    story.apply(make_entry(MULTI, delete + IMPOSSIBLE + END, serial=session.last_serial + 1, **mark))
+    story.apply(make_entry(CLOSE_SESSION, b"", serial=session.last_serial + 1, **mark))
+    assert story.changed == [path for _, path, _ in story.outcome.changes] == [b"/a/young", b"/a", b"/a/old", b"/a"]

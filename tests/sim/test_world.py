@@ -40,8 +40,7 @@ def test_no_seed_breaks_a_promise(first: int) -> None:
     for seed in range(first, first + CHUNK):
         simulation = Simulation(seed, events=EVENTS)
         simulation.run()
-        # A world in which little can happen ends by its time.
-        assert simulation.events >= EVENTS // 2, f"seed {seed} has only {simulation.events} events"
+        assert simulation.events >= EVENTS or simulation.is_out_of_time, f"seed {seed} has only {simulation.events} events"
         assert simulation.judge.last_index > 0, f"seed {seed} commits nothing and so shows nothing"
 
 

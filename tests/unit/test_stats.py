@@ -56,9 +56,7 @@ def test_what_python_and_the_engine_count_has_places_of_its_own(fd: int) -> None
     writer.counters[STAT_NAMES.index("heartbeat_ms")] = 1
     writer.count(0, "auth_failed", 3)
     writer.tell({name: number for number, name in enumerate(ENGINE_NAMES, 1)})
-    assert (reader.total()["auth_failed"], reader.engine()["uncommitted"], reader.engine()["proposals"]) == (
-        3,
-        1,
-        len(ENGINE_NAMES),
-    )
+    told = reader.engine()
+    assert (reader.total()["auth_failed"], told["ticks"], told["proposals"]) == (3, 1, len(ENGINE_NAMES))
+    assert reader.engine_ticks() == told["ticks"]
     assert reader.worker(SLOTS - 1)["turns"] == 0, "the engine's slot is nobody else's"

@@ -28,7 +28,7 @@ from fastzk.node.workers import MODES, WorkerLinks
 from fastzk.raft.messages import ProtocolError
 from fastzk.storage.disk import RealDisk
 from fastzk.storage.identity import check_still_there
-from fastzk.storage.log import LogDamaged
+from fastzk.storage.log import LogDamaged, LogFailed
 from fastzk.storage.shm import map_shared
 from fastzk.transport.links import Links
 from fastzk.wire.ensemble import EnsembleMessage, WireError, decode, encode
@@ -92,8 +92,9 @@ class Engine:
             self._poller.register(source, zmq.POLLIN)
 
     def run(self) -> None:
-        """Turns until SIGTERM.  Raises LogFailed when the disk refuses; when it gives back something else StartAnew, since a start
-        knows what to do about it, or LogDamaged if this node decides alone."""
+        """Turns until SIGTERM.  Raises LogFailed when the disk refuses, IdentityError when the data directory is gone; when the
+        disk gives back something else StartAnew, since a start knows what to do about it, or LogDamaged if this node decides
+        alone."""
         signal.signal(signal.SIGTERM, self._on_sigterm)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor says when to end
         core, node_id = self._core, self._config.node_id
@@ -109,6 +110,10 @@ class Engine:
         try:
             while not self._is_ending:
                 self._turn()
+        except (LogFailed, OSError):
+            # The reason may be that there is no directory any more; then that is what to say.
+            check_still_there(str(self._config.data_dir))
+            raise
         except LogDamaged as damage:
             if core.peer.membership.ids == (node_id,):
                 raise
@@ -129,12 +134,14 @@ class Engine:
     def _turn(self) -> None:
         core = self._core
         ready = dict(self._poller.poll(0 if core.is_left_over else max(0, core.next_tick_ms - _monotonic_ms())))
-        if core.wake(_monotonic_ms(), time.time_ns() // 1_000_000):
-            self._on_tick()
+        has_ticked = core.wake(_monotonic_ms(), time.time_ns() // 1_000_000)
         if self._nodes.links is not None:
             self._hear_nodes(self._nodes.links)
         self._hear_workers()
         core.finish()
+        if has_ticked:
+            # Not before: a worker that sees it go on has been told how things are.
+            self._on_tick()
         self._say_serving()
         if self._is_leaving and not self._has_said_handed_over:
             self._hand_over(_monotonic_ms())

@@ -46,8 +46,9 @@ class EngineTells:
         values["proposals"] += 1
 
     def publish(self, peer: Peer, heard: list[int], now_ms: int) -> None:
-        """Brings the page up to date; `heard` are the other nodes that were heard of of late."""
+        """Brings the page up to date, once per tick; `heard` are the other nodes that were heard of of late."""
         values = self._values
+        values["ticks"] += 1
         values["uncommitted"] = max(0, peer.last_index - peer.committed_index)
         values["learners"] = len(heard)
         close = set(heard) & set(peer.streaming())

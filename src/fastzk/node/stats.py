@@ -20,8 +20,9 @@ from fastzk.transport._loop import SLOT_COUNTERS, STAT_NAMES
 SLOTS = limits.WORKERS_MAX  # of SLOT_COUNTERS each: 512 bytes
 STATS_BYTES = -(-(SLOTS + 1) * SLOT_COUNTERS * 8 // mmap.PAGESIZE) * mmap.PAGESIZE
 
-# What the engine tells; all is 0 on a node that does not lead, but for the first.
+# What the engine tells; all is 0 on a node that does not lead, but for the first two.
 ENGINE_NAMES = (
+    "ticks",  # so often has it looked at the clock: workers see by it that it runs
     "uncommitted",  # blocks that are proposed and not committed
     "leader_since_ms",  # monotonic
     "learners",  # other nodes that were heard of
@@ -92,6 +93,10 @@ class StatsPage:
     def engine(self) -> dict[str, int]:
         """What the engine has told last."""
         return dict(zip(ENGINE_NAMES, self._engine.tolist(), strict=True))
+
+    def engine_ticks(self) -> int:
+        """How often the engine has ticked; 0 before it did."""
+        return self._engine[ENGINE_NAMES.index("ticks")]
 
     def tell_gate(self, values: Mapping[str, int]) -> None:
         """Writes what the TLS gate tells; for the gate itself."""

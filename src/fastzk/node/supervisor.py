@@ -262,6 +262,7 @@ class Supervisor:
                 stats_slot=place,
                 tick_time_ms=config.tick_time_ms,
                 timeout_min_ms=config.session_timeout_ms_min,
+                stale_ms_max=config.leaderless_ms_max,
                 timeout_max_ms=config.session_timeout_ms_max,
                 places=config.workers,
                 run_fd=self._run_fd,

@@ -75,6 +75,7 @@ class WorkerConfig:
     tick_time_ms: int
     timeout_min_ms: int
     timeout_max_ms: int
+    stale_ms_max: int  # how long it serves while its engine stands still
     places: int = 1  # of workers on this node
     run_fd: int = -1  # DATA/run, where the node's processes ask each other; -1: nobody is asked
     data_dir: str = ""
@@ -117,6 +118,9 @@ class Worker:
         # Where the stream of commits stood at the last check, and how often it has stood there though more was applied.
         self._checked_zxid = 0
         self._lag_checks = 0
+        # The engine's ticks at the last look, how often they were the same, and whether that is too often to serve anybody.
+        self._ticks = self._still_checks = 0
+        self._is_engine_still = False
         # As the engine has said last.
         self._status: tuple[int, int, int, int, int] | None = None
         self._asks: Asks | None = None
@@ -279,6 +283,7 @@ class Worker:
             if _monotonic_ms() >= touch_ms:
                 touch_ms = _monotonic_ms() + limits.TOUCH_MS
                 self._touch()
+                self._check_engine()
             if _monotonic_ms() >= second_ms:
                 second_ms = _monotonic_ms() + 1000
                 self._count_local_sessions()
@@ -290,13 +295,18 @@ class Worker:
         status = self._link.engine_status()
         assert status is not None, "a status has come"
         is_first, self._status = self._status is None, status
-        self._serve_clients(is_serving=status[4] == SERVING, is_read_only=status[4] == READ_ONLY)
+        self._serve_as_told()
         if is_first:
             # Not before: who came earlier waits in the kernel's queue and is not turned away.
             assert self._router is not None, "made before the loop"
             self._router.bind(_numeric_address(self._config.native_fd))
             self._loop.listen(True)
             self._loop.hurry()
+
+    def _serve_as_told(self) -> None:
+        """Serves whom the engine has said last; nobody while it stands still."""
+        told = self._status[4] if self._status and not self._is_engine_still else 0
+        self._serve_clients(is_serving=told == SERVING, is_read_only=told == READ_ONLY)
 
     def _serve_clients(self, *, is_serving: bool, is_read_only: bool) -> None:
         """Serves all clients, or those that only want to read, or none; the sessions of those it no longer serves are let go of."""
@@ -325,6 +335,19 @@ class Worker:
         self._touched += self._server.take_touched()
         if self._touched and self._link.tell(TOUCH, len(self._touched) // 8, self._touched):
             self._touched = b""
+
+    def _check_engine(self) -> None:
+        """Lets go of all clients while the engine is stopped: what this worker knows gets old, and it cannot tell how old; nor does
+        anybody hear that the sessions live.  Checks are counted, not time: a worker that was stopped too has to look again."""
+        ticks = self._stats.engine_ticks()
+        is_still = ticks == self._ticks != 0
+        self._ticks, self._still_checks = ticks, self._still_checks + 1 if is_still else 0
+        is_engine_still = self._still_checks * limits.TOUCH_MS >= self._config.stale_ms_max
+        if is_engine_still != self._is_engine_still:
+            self._is_engine_still = is_engine_still
+            what = f"stands still for {self._config.stale_ms_max} ms" if is_engine_still else "goes on"
+            logger.warning("worker %d: the engine %s", self._config.worker, what)
+            self._serve_as_told()
 
     def _count_local_sessions(self) -> None:
         """For mntr.  Where there are none, nobody looks through the connections for them."""

@@ -20,6 +20,7 @@ from types import TracebackType
 
 import zmq
 
+from fastzk import limits
 from fastzk._core.apply import Machine
 from fastzk._core.arena import Arena
 from fastzk._core.blocks import block_checksum, make_entry, seal
@@ -105,6 +106,7 @@ class TinyEngine:
             stats_slot=place,
             tick_time_ms=self.tick_time_ms,
             timeout_min_ms=2 * self.tick_time_ms,
+            stale_ms_max=limits.LEADERLESS_MS_MIN,
             timeout_max_ms=20 * self.tick_time_ms,
         )
         fds = (config.tcp_fd, config.native_fd, config.arena_fd, config.stats_fd)

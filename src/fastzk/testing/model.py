@@ -106,6 +106,7 @@ class Znode:
     version: int = 0
     children_made: int = 0
     aversion: int = 0
+    made: int = 0  # its number among all that were ever made: a session's end takes its youngest first
     children: set[bytes] = field(default_factory=set)
 
     def stat(self) -> bytes:
@@ -172,6 +173,8 @@ class Model:
         self.znodes[b"/zookeeper/config"].aversion = -1
         for path in OWN_PATHS[1:]:
             self.znodes[parent_of(path)].children.add(name_of(path))
+        # How many znodes clients have made, those of multis that failed with them.
+        self._made = 0
         # While a multi is done: each znode that it has changed, as it was before; None: it was not there.
         self._before: dict[bytes, Znode | None] | None = None
 
@@ -276,7 +279,8 @@ class Model:
     def _close_session(self, entry: EntryLike, now: Moment) -> Outcome:
         del self.sessions[entry.session_id]
         changes: list[Change] = []
-        for path in [path for path, znode in self.znodes.items() if znode.owner == entry.session_id]:
+        owned = [(znode.made, path) for path, znode in self.znodes.items() if znode.owner == entry.session_id]
+        for _, path in sorted(owned, reverse=True):
             changes += self._remove(path, now)
         return Outcome(OK, b"", tuple(changes))
 
@@ -416,6 +420,7 @@ class Model:
         self._keep(path)
         self._keep(parent_of(path))
         znode = Znode(asked.data, stored_acl, now.zxid, now.zxid, now.zxid, now.time_ms, now.time_ms, owner)
+        znode.made = self._made = self._made + 1
         self.znodes[path] = znode
         parent.children.add(name_of(path))
         parent.children_made += 1

@@ -7,6 +7,7 @@ How it works: the harness calls; the thread looks at the flags at each turn."""
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from random import Random
 
 from fastzk.testing.chaos.operations import Chooser
@@ -26,7 +27,7 @@ class Tally:
         self.sessions = 0
 
 
-class Caller(threading.Thread):
+class Caller(threading.Thread, ABC):
     """A client with a thread of its own.  Subclasses have turn()."""
 
     def __init__(self, name: str, recording: Recording, random: Random, rate: float, window: int, session_s: float) -> None:
@@ -90,13 +91,13 @@ class Caller(threading.Thread):
         finally:
             self.leave()
 
+    @abstractmethod
     def turn(self) -> None:
         """Asks what is due and takes what has come; waits a little when there is nothing."""
-        raise NotImplementedError
 
+    @abstractmethod
     def leave(self) -> None:
         """Gives the connection up."""
-        raise NotImplementedError
 
     def is_due(self, now_s: float) -> bool:
         """Whether it is time for the next request; counts it as asked."""

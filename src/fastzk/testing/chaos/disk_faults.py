@@ -2,11 +2,11 @@
 
 Rules: a node whose write or sync fails must end within a second, with a status other than 0, and say which file it was.
 Damage is done to one node that does not run, never to more, and not again before that one was whole: more than the ensemble
-promises to bear is no test of it.  Damage waits for nodes that can tell what they have lost: see can_be_damaged()."""
+promises to bear is no test of it."""
 
 import errno
-import importlib.util
 import shutil
+from abc import abstractmethod
 from pathlib import Path
 from random import Random
 
@@ -17,11 +17,6 @@ from fastzk.testing.ensemble import wait_for
 FAIL_STOP_S_MAX = 3.0  # one second, on a machine that has nothing else to do
 SLOW_US = (5_000, 200_000)
 ZERO_PAGE = 4096
-
-
-def can_be_damaged() -> bool:
-    """Whether the nodes here know that they may have forgotten what they promised."""
-    return importlib.util.find_spec("fastzk.node.footing") is not None
 
 
 class DiskError(Fault):
@@ -38,9 +33,9 @@ class DiskError(Fault):
         self._process = self.node.process
         self.arm(code, number)
 
+    @abstractmethod
     def arm(self, code: int, number: int) -> None:
         """Tells the disk which of the next ones fails."""
-        raise NotImplementedError
 
     def heal(self) -> None:
         # What has not failed by now need not fail any more.

@@ -14,6 +14,7 @@ import contextlib
 import itertools
 import os
 import signal
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from random import Random
 from typing import ClassVar
@@ -27,7 +28,7 @@ LEADER_S_MAX = 10.0
 HOUR_NS = 3600 * 10**9
 
 
-class Fault:
+class Fault(ABC):
     """Something that is done to a run."""
 
     name: ClassVar[str]
@@ -40,14 +41,14 @@ class Fault:
         self.random = random
         self.site = run.site
 
+    @abstractmethod
     def begin(self) -> None:
         """Injects it."""
-        raise NotImplementedError
 
-    def heal(self) -> None:
+    def heal(self) -> None:  # noqa: B027  # there may be nothing to take back
         """Takes it back."""
 
-    def check(self) -> None:
+    def check(self) -> None:  # noqa: B027  # it may lead to nothing
         """Raises AssertionError or TimeoutError when it has not led to what it must."""
 
     def any_node(self) -> ChaosNode:
@@ -220,9 +221,9 @@ class Cut(Fault):
         self.run.fault(self.name, cut=" ".join(f"{sender}>{receiver}" for sender, receiver in pairs))
         network.cut(pairs)
 
+    @abstractmethod
     def pairs(self) -> Iterable[Pair]:
         """Who is not heard, and by whom."""
-        raise NotImplementedError
 
     def others(self, number: int) -> list[int]:
         """The other nodes' numbers."""

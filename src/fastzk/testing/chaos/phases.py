@@ -7,7 +7,7 @@ import time
 from random import Random
 
 from fastzk.testing.chaos.cycles import await_writes
-from fastzk.testing.chaos.disk_faults import DAMAGE_FAULTS, DISK_FAULTS, can_be_damaged
+from fastzk.testing.chaos.disk_faults import DAMAGE_FAULTS, DISK_FAULTS
 from fastzk.testing.chaos.nemesis import FAULTS, Fault, heal
 from fastzk.testing.chaos.run import Run, say
 
@@ -18,13 +18,8 @@ WRITES_AFTER = 50
 
 
 def faults_here(run: Run) -> list[type[Fault]]:
-    """All that this machine and these nodes allow; says what they do not."""
-    table = [*FAULTS, *DISK_FAULTS]
-    if can_be_damaged():
-        table += DAMAGE_FAULTS
-    else:
-        say("SKIPPED: damage to files: these nodes cannot tell yet what they have lost (no fastzk.storage.soundness)")
-    return [fault for fault in table if run.site.network is not None or not fault.needs_network]
+    """All that this machine allows."""
+    return [fault for fault in (*FAULTS, *DISK_FAULTS, *DAMAGE_FAULTS) if run.site.network is not None or not fault.needs_network]
 
 
 def run_phases(run: Run, seconds: float, only: set[str]) -> None:

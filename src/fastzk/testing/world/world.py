@@ -84,6 +84,8 @@ class Simulation:
         self._epochs: dict[int, int] = {}
         self._unreachable: dict[int, int] = {}
         self.is_quiet = False
+        # Little can happen in it: the safety phase ended by its time, with fewer events than were asked for.
+        self.is_out_of_time = False
         self.clients = [Client(self, number) for number in range(1, self.draw.clients + 1)]
         if self.draw.reconfig:
             self.clients.append(Admin(self, 100))
@@ -99,6 +101,7 @@ class Simulation:
                 host.start()
             while self.events < self._events_max and self.heap.now_us < SAFETY_US_MAX:
                 self.heap.run_until(self.heap.now_us + STEP_US)
+            self.is_out_of_time = self.events < self._events_max
             self._heal()
             self._await_liveness()
             self._compare_trees()
