@@ -4,8 +4,10 @@ Method: hypothesis draws a history, then a multi whose last operation cannot suc
 from before: only the header's words that tell how far we are, and the session's count of its writes, may differ.  Afterwards
 the same history goes on, so that what was left behind, if anything, would show."""
 
+import itertools
 import struct
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from machine_commands import (
@@ -28,11 +30,13 @@ from fastzk._core import _testing_tree as probe
 from fastzk._core.apply import Machine
 from fastzk._core.arena import Arena
 from fastzk._core.blocks import entries, make_entry, seal
+from fastzk._core.reads import answer
 from fastzk._core.tree import digest, format_tree
 from fastzk.testing.items import CHANGE, RESULT, parse_items
 from fastzk.testing.model import Model, packed
 
 EPOCH = 3
+GET_DATA = 4
 TIME_MS = 1_700_000_000_000
 SEQUENCE, APPLIED_ZXID, APPLIED_INDEX, APPLIED_TIME = 64, 72, 104, 120  # of the arena's header
 END = struct.pack(">i?i", -1, True, -1)
@@ -143,3 +147,19 @@ def test_a_session_ends_with_its_youngest_znode_first_whatever_a_multi_undid() -
     story.apply(make_entry(MULTI, delete + IMPOSSIBLE + END, serial=session.last_serial + 1, **mark))
     story.apply(make_entry(CLOSE_SESSION, b"", serial=session.last_serial + 1, **mark))
     assert story.changed == [path for _, path, _ in story.outcome.changes] == [b"/a/young", b"/a", b"/a/old", b"/a"]
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations((b"/a/b/x", b"/zookeeper/quota/a/b/zookeeper_limits"))))
+def test_a_session_that_ends_takes_its_own_quota_with_it(order: tuple[bytes, bytes]) -> None:
+    """What is counted depends on which of its znodes goes first, and so is part of what all nodes must agree on."""
+    story = Story()
+    stats = b"/zookeeper/quota/a/b/zookeeper_stats"
+    for path in (b"/zookeeper/quota/a/b", stats):
+        story.do(create_of(path))
+    story.do(session_of(1))
+    for path in order:
+        story.do(create_of(path, b"count=5")._replace(session=1, flags=1))
+    session = story.model.sessions[SESSION_IDS[1]]
+    story.apply(make_entry(CLOSE_SESSION, b"", SESSION_IDS[1], session.attach_zxid, session.last_serial + 1, NODE_ID, 1))
+    err, _, body = answer(story.arena, GET_DATA, stats)
+    assert (err, body) == story.model.read(GET_DATA, stats)
