@@ -10,7 +10,7 @@ SOURCES := $(shell find src -name '*.pyx' -o -name '*.pxd' -o -name '*.h' -o -na
 export FASTZK_BUILD_JOBS ?= $(shell nproc)
 
 .DEFAULT_GOAL := help
-.PHONY: help build test lint run demo systems bench bench-vs bench-first profile torture watch-torture failover fuzz corpus differential
+.PHONY: help build test lint run demo systems bench bench-vs bench-first bench-report profile torture watch-torture failover fuzz corpus differential
 .PHONY: chaos kills sim zoo clean
 
 help:
@@ -22,6 +22,7 @@ help:
 	@echo 'make run        an ensemble of three nodes on loopback, until Ctrl-C'
 	@echo 'make bench      requests per second and latencies of one node and of three'
 	@echo 'make bench-vs   the same beside Apache ZooKeeper, in turns'
+	@echo 'make bench-report   every scenario of bench/scenarios, an hour or two; build/bench/report.html, docs/performance.md'
 	@echo 'make profile    where a loaded node spends its time (perf)'
 	@echo 'make torture    100 million reads of the arena under a writer'
 	@echo 'make watch-torture   a million events (ROUNDS=...), none of them late, lost or doubled'
@@ -80,6 +81,15 @@ bench-vs: build
 
 # The first figures on record were taken with this.
 bench-first: bench-vs
+
+# SCALE=0.05 is a smoke test; SCENARIOS=failover,idle; REPORT_OPTIONS='--minutes 30' ends it then: the next call goes on from there.
+SCALE ?= 1.0
+SCENARIOS ?=
+REPORT_OPTIONS ?=
+
+bench-report: build
+	$(BIN)/python bench/report.py run --scale $(SCALE) --scenarios '$(SCENARIOS)' $(REPORT_OPTIONS); status=$$?; \
+	    $(BIN)/python bench/report.py page && exit $$status
 
 profile: build
 	$(BIN)/python tools/profile.py

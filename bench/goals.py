@@ -1,0 +1,76 @@
+"""What fastzk is to reach, as data; the table of the report is made from it (verdicts.py, pages.py), never written.
+
+Rules: a goal names the figures it is about in the words of their scenario.  A condition that is not named may be anything, but
+there must be one series only that fits.  All goals hold for three nodes on a real disk and values of 100 bytes, on two cores, and
+those beside another system for figures taken in turns in the same run."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from figures import Condition
+
+
+@dataclass(frozen=True)
+class Beside:
+    """The figure that a goal's own is divided by: what is left empty is the goal's own."""
+
+    system: str = ""
+    conditions: Mapping[str, Condition] = field(default_factory=dict)
+    scenario: str = ""
+    measure: str = ""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One line of the table."""
+
+    what: str
+    scenario: str
+    measure: str
+    conditions: Mapping[str, Condition]
+    bound: float
+    unit: str = ""  # of the figure, when the bound is one of the figure itself
+    at_least: bool = False  # else at most
+    beside: Beside | None = None  # then the bound is one of the ratio
+    system: str = "fastzk"
+    percentile: int = 50  # of the turns
+
+    def holds_for(self, value: float) -> bool:
+        """True when the value is within the bound."""
+        return value >= self.bound if self.at_least else value <= self.bound
+
+    def judged(self, values: Sequence[float]) -> float:
+        """The one of the turns' values that decides."""
+        if self.percentile == 50 or len(values) < 2:
+            return statistics.median(values)
+        return statistics.quantiles(values, n=100, method="inclusive")[self.percentile - 1]
+
+
+ZK = Beside("zookeeper")
+
+
+def _load(op: str, window: int) -> Mapping[str, Condition]:
+    return {"op": op, "connections": 30, "window": window, "nodes": 3}
+
+
+GOALS = [
+    Goal("getData, pipelined", "versus", "per_second", _load("getData", 50), 30, at_least=True, beside=ZK),
+    Goal("getData, pipelined, beside a server that only echoes", "floors", "per_second", _load("getData", 50), 0.5,
+         at_least=True, beside=Beside("floor")),
+    Goal("setData, pipelined", "versus", "per_second", _load("setData", 50), 15, at_least=True, beside=ZK),
+    Goal("create, pipelined", "versus", "per_second", _load("create", 20), 15, at_least=True, beside=ZK),
+    Goal("90 % getData, 10 % setData, pipelined", "versus", "per_second", _load("90/10", 20), 20, at_least=True, beside=ZK),
+    Goal("one getData after the other", "versus", "p50_us", {"op": "getData", "connections": 1, "window": 1}, 0.5, beside=ZK),
+    Goal("one getData after the other, beside the echo", "floors", "p50_us", {"op": "getData", "connections": 1, "window": 1},
+         1.3, beside=Beside("floor")),
+    Goal("one setData after the other, on disk", "versus", "p50_us",
+         {"op": "setData", "connections": 1, "window": 1, "file_system": "disk"}, 0.85, beside=ZK),
+    Goal("one setData after the other, on tmpfs", "versus", "p50_us",
+         {"op": "setData", "connections": 1, "window": 1, "file_system": "tmpfs"}, 0.85, beside=ZK),
+    Goal("memory of a znode of 100 bytes", "memory", "bytes_per_znode", {"value_bytes": 100}, 250, "bytes"),
+    Goal("restart with a million znodes", "restart", "first_read_s", {"znodes": 1_000_000}, 1, "s"),
+    Goal("leader killed", "failover", "gap_ms", {"fault": "kill"}, 200, "ms"),
+    Goal("leader killed", "failover", "gap_ms", {"fault": "kill"}, 500, "ms", percentile=99),
+    Goal("leader stopped", "failover", "gap_ms", {"fault": "stop"}, 1500, "ms"),
+]  # fmt: skip

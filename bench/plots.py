@@ -1,0 +1,240 @@
+"""The plots of the report, as data, and how they are drawn (matplotlib, as SVG).
+
+Rules: a plot shows medians, with a bar from the lowest to the highest turn.  It names scenario, measure and the condition along its
+x axis; whatever other conditions differ among its series stand in the legend, those that do not stand below the plot.  Same
+figures, same bytes: no date, no random name inside."""
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import FuncFormatter
+
+from figures import Condition
+from results import Results, Series
+
+COLORS = {"fastzk": "#1b6ca8", "zookeeper": "#c8553d", "etcd": "#588b3f", "floor": "#777777", "kazoo": "#b8860b"}
+OTHER_COLORS = ("#6a4c93", "#2a9d8f", "#8d6e63")
+LINES = ("-", "--", ":", "-.")
+MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
+SIZE_INCHES = (7.0, 3.8)
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",  # text as text: a third of the size
+    "svg.hashsalt": "fastzk",
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],  # each text names all of them
+    "font.size": 9,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+}
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One picture: `lines` over a condition, `turns` as the share of them below a value, or `bars`, one for each series."""
+
+    name: str
+    title: str
+    scenario: str
+    measures: Sequence[str]
+    axis: str  # what is measured, for people
+    x: str = ""  # the condition along the x axis
+    x_axis: str = ""
+    kind: Literal["lines", "turns", "bars"] = "lines"
+    where: Mapping[str, Condition] = field(default_factory=dict)
+    is_log_x: bool = True
+    is_log_y: bool = True
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A plot as it was drawn."""
+
+    plot: Plot
+    svg: str
+    conditions: Mapping[str, Condition]  # the same for all that it shows
+
+
+def chosen(plot: Plot, results: Results) -> list[Series]:
+    """What a plot shows, in an order of its own."""
+    found = [series for measure in plot.measures for series in results.find(plot.scenario, measure=measure, conditions=plot.where)]
+    found = [series for series in found if plot.kind != "lines" or plot.x in series.conditions]
+    places = {name: place for place, name in enumerate(COLORS)}
+    return sorted(found, key=lambda one: (places.get(one.system, len(places)), one.system, plot.measures.index(one.measure)))
+
+
+def split(series: Sequence[Series], besides: str = "") -> tuple[dict[str, Condition], list[str]]:
+    """The conditions that all share, and the names of those that differ."""
+    names = dict.fromkeys(name for one in series for name in one.conditions if name != besides)
+    shared = {name: series[0].conditions[name] for name in names if all(one.fits({name: series[0].conditions.get(name, "")})
+              for one in series)}  # fmt: skip
+    return shared, [name for name in names if name not in shared]
+
+
+def draw(plot: Plot, results: Results) -> Picture | None:
+    """The plot, or None when there are no figures for it."""
+    series = chosen(plot, results)
+    if not series:
+        return None
+    shared, differing = split(series, plot.x)
+    with matplotlib.rc_context(STYLE):
+        canvas = Canvas(figsize=SIZE_INCHES, layout="constrained")
+        axes = canvas.subplots()
+        {"lines": _lines, "turns": _turns, "bars": _bars}[plot.kind](axes, plot, series, differing)
+        out = io.StringIO()
+        canvas.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Title": plot.title})
+    return Picture(plot, _smaller(out.getvalue()), shared)
+
+
+def _label(one: Series, plot: Plot, differing: Sequence[str]) -> tuple[str, str]:
+    """System and variant of a series, for the legend."""
+    parts = [f"{value}" if isinstance(value, str) else f"{name} {value}" for name in differing
+             if (value := one.conditions.get(name)) is not None]  # fmt: skip
+    if len(plot.measures) > 1:
+        parts.append(one.measure.removesuffix("_us").removesuffix("_ms"))
+    return one.system, " ".join(parts)
+
+
+def _lines(axes: Axes, plot: Plot, series: Sequence[Series], differing: Sequence[str]) -> None:
+    groups: dict[tuple[str, str], list[Series]] = {}
+    for one in series:
+        groups.setdefault(_label(one, plot, differing), []).append(one)
+    variants = list(dict.fromkeys(variant for _, variant in groups))
+    for (system, variant), points in groups.items():
+        points.sort(key=lambda one: float(one.conditions[plot.x]))
+        place = variants.index(variant)
+        spreads = [one.spread for one in points]
+        middle = [spread.median for spread in spreads]
+        axes.errorbar(
+            [float(one.conditions[plot.x]) for one in points],
+            middle,
+            yerr=[
+                [value - spread.low for value, spread in zip(middle, spreads, strict=True)],
+                [spread.high - value for value, spread in zip(middle, spreads, strict=True)],
+            ],
+            label=f"{system} {variant}".strip(),
+            color=color_of(system, [one.system for one in series]),
+            linestyle=LINES[place % len(LINES)],
+            marker=MARKS[place % len(MARKS)],
+            markersize=4,
+            linewidth=1.3,
+            elinewidth=0.8,
+            capsize=2,
+        )
+    _scale(axes, plot, plot.x_axis, plot.axis)
+    axes.legend()
+
+
+def _turns(axes: Axes, plot: Plot, series: Sequence[Series], differing: Sequence[str]) -> None:
+    for place, one in enumerate(series):
+        values = sorted(one.values)
+        axes.step(
+            values,
+            [100 * (number + 1) / len(values) for number in range(len(values))],
+            where="post",
+            label=" ".join(_label(one, plot, differing)).strip() + f" ({len(values)} turns)",
+            color=color_of(one.system, [each.system for each in series]),
+            linestyle=LINES[place % len(LINES)],
+            linewidth=1.3,
+        )
+    _scale(axes, plot, plot.axis, "share of the turns, %")
+    axes.set_yscale("linear")
+    axes.set_ylim(0, 101)
+    axes.legend()
+
+
+def _bars(axes: Axes, plot: Plot, series: Sequence[Series], differing: Sequence[str]) -> None:
+    spreads = [one.spread for one in series]
+    middle = [spread.median for spread in spreads]
+    places = range(len(series))
+    axes.barh(
+        places,
+        middle,
+        xerr=[
+            [value - spread.low for value, spread in zip(middle, spreads, strict=True)],
+            [spread.high - value for value, spread in zip(middle, spreads, strict=True)],
+        ],
+        color=[color_of(one.system, [each.system for each in series]) for one in series],
+        height=0.6,
+        error_kw={"elinewidth": 0.8, "capsize": 2},
+    )
+    axes.set_yticks(places, [" ".join(_label(one, plot, differing)).strip() for one in series])
+    for place, spread in zip(places, spreads, strict=True):
+        axes.annotate(f"{spread.median:,.4g}", (spread.high, place), xytext=(5, 0), textcoords="offset points", va="center")
+    axes.invert_yaxis()
+    axes.margins(x=0.15)
+    axes.grid(visible=False, axis="y")
+    axes.set_xlabel(plot.axis)
+    axes.xaxis.set_major_formatter(FuncFormatter(_number))
+
+
+def _scale(axes: Axes, plot: Plot, x_axis: str, y_axis: str) -> None:
+    axes.set_xlabel(x_axis)
+    axes.set_ylabel(y_axis)
+    for is_log, axis, scale in ((plot.is_log_x, axes.xaxis, axes.set_xscale), (plot.is_log_y, axes.yaxis, axes.set_yscale)):
+        if is_log:
+            scale("log")
+        else:
+            axes.set_ylim(bottom=0) if axis is axes.yaxis else axes.set_xlim(left=0)
+        axis.set_major_formatter(FuncFormatter(_number))
+    axes.minorticks_off()
+
+
+def _number(value: float, _: int | None) -> str:
+    """1,000,000 as 1M."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:g}{letter}"
+    return f"{value:g}"
+
+
+def color_of(system: str, systems: Sequence[str]) -> str:
+    """A system has the same colour everywhere; those we do not know get what is left, in their order."""
+    strangers = [name for name in dict.fromkeys(systems) if name not in COLORS]
+    return COLORS[system] if system in COLORS else OTHER_COLORS[strangers.index(system) % len(OTHER_COLORS)]
+
+
+def _smaller(svg: str) -> str:
+    """Without what no browser needs: the prologue, comments, names of groups, turns by no degree, thousandths of a point.
+
+    Styles, which are most of what is left, are said once each."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag[0]), svg)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
+    svg = re.sub(r' transform="rotate\(-0 [^"]*"', "", svg)
+    styles = {style: f"s{place}" for place, style in enumerate(dict.fromkeys(re.findall(r' style="([^"]*)"', svg)))}
+    svg = re.sub(r' style="([^"]*)"', lambda found: f' class="{styles[found[1]]}"', svg)
+    svg = svg.replace("</style>", "".join(f"\n.{name}{{{style}}}" for style, name in styles.items()) + "</style>", 1)
+    return re.sub(r"\n\s*", "\n", svg).strip() + "\n"
+
+
+PLOTS = [
+    Plot("throughput", "Throughput against connections", "curves", ("per_second",), "requests per second", "connections",
+         "connections, each with a window of 50", where={"sweep": "connections"}),
+    Plot("latency", "Latency against load", "curves", ("p50_us", "p99_us"), "microseconds", "rate", "requests per second, offered",
+         where={"sweep": "rate"}),
+    Plot("values", "Throughput against the size of the values", "curves", ("per_second",), "requests per second", "value_bytes",
+         "bytes of each value", where={"sweep": "value_bytes"}),
+    Plot("growth", "Cost of an operation against the number of znodes", "growth", ("cost_us",), "microseconds of an operation",
+         "znodes", "znodes in the tree"),
+    Plot("memory", "Memory of a znode", "memory", ("bytes_per_znode",), "bytes of resident memory", kind="bars"),
+    Plot("restart", "From the start of a node to its first answer", "restart", ("first_read_s",), "seconds", kind="bars"),
+    Plot("failover", "How long nobody was answered when the leader failed", "failover", ("gap_ms",), "milliseconds", kind="turns"),
+    Plot("fanout", "One change, told to many watchers", "fanout", ("last_ms",), "milliseconds until the last knows", kind="bars"),
+    Plot("idle", "What an idle ensemble costs", "idle", ("cpu_percent",), "percent of a core", kind="bars"),
+    Plot("scaling", "Throughput with more workers", "scaling", ("per_second",), "requests per second", "workers", "workers",
+         is_log_x=False, is_log_y=False),
+]  # fmt: skip
