@@ -48,6 +48,7 @@ class Goal:
 
 
 ZK = Beside("zookeeper")
+MILLION = 1_000_000
 
 
 def _load(op: str, window: int) -> Mapping[str, Condition]:
@@ -68,9 +69,25 @@ GOALS = [
          {"op": "setData", "connections": 1, "window": 1, "file_system": "disk"}, 0.85, beside=ZK),
     Goal("one setData after the other, on tmpfs", "versus", "p50_us",
          {"op": "setData", "connections": 1, "window": 1, "file_system": "tmpfs"}, 0.85, beside=ZK),
-    Goal("memory of a znode of 100 bytes", "memory", "bytes_per_znode", {"value_bytes": 100}, 250, "bytes"),
-    Goal("restart with a million znodes", "restart", "first_read_s", {"znodes": 1_000_000}, 1, "s"),
-    Goal("leader killed", "failover", "gap_ms", {"fault": "kill"}, 200, "ms"),
-    Goal("leader killed", "failover", "gap_ms", {"fault": "kill"}, 500, "ms", percentile=99),
-    Goal("leader stopped", "failover", "gap_ms", {"fault": "stop"}, 1500, "ms"),
+    Goal("memory of a znode of 100 bytes, made by a client", "memory", "bytes_per_znode",
+         {"data_bytes": 100, "znodes": MILLION, "made": "through the protocol", "of": "engine RSS"}, 250, "bytes"),
+    Goal("memory of a znode of 100 bytes, after a restart", "memory", "bytes_per_znode",
+         {"data_bytes": 100, "znodes": MILLION, "made": "from a snapshot", "of": "engine RSS"}, 250, "bytes"),
+    Goal("memory of a watch, a million of them", "memory", "bytes_per_watch", {"watches": MILLION}, 100, "bytes"),
+    Goal("first read after a restart, a million znodes", "restart", "first_read_s", {"znodes": MILLION, "log": "short"}, 1, "s"),
+    Goal("first read after a restart, a million znodes and a long log", "restart", "first_read_s",
+         {"znodes": MILLION, "log": "long"}, 1, "s"),
+    Goal("first read after a restart, a million znodes, a long log, a part of it to be applied", "restart", "first_read_s",
+         {"znodes": MILLION, "log": "long, not all applied"}, 1, "s"),
+    Goal("leader killed: longest gap, p50 of 100 kills", "failover", "gap_p50_ms", {"event": "kill", "events": 100}, 200, "ms"),
+    Goal("leader killed: longest gap, p99 of 100 kills", "failover", "gap_p99_ms", {"event": "kill", "events": 100}, 500, "ms"),
+    Goal("leader stopped (SIGSTOP): longest gap", "failover", "gap_max_ms", {"event": "stop"}, 1500, "ms"),
+    Goal("one change, known to 10,000 watchers on 100 connections", "fanout", "last_ms",
+         {"way": "multi", "connections": 100, "watchers": 10_000}, 50, "ms"),
+    Goal("10,000 idle sessions", "idle", "cpu_percent", {"what": "sessions", "sessions": 10_000}, 5, "%"),
+    Goal("an idle ensemble of three", "idle", "cpu_percent", {"what": "ensemble", "nodes": 3}, 3, "%"),
+    Goal("processor time of a getData at 10 million znodes, beside 1,000", "growth", "cpu_ns",
+         {"op": "getData", "mode": "pipelined", "znodes": 10 * MILLION}, 1.5, beside=Beside(conditions={"znodes": 1_000})),
+    Goal("a listing, for each of its children: 100,000 beside 1,000", "growth", "cpu_ns_per_child",
+         {"op": "getChildren", "children": 100_000}, 1.5, beside=Beside(conditions={"children": 1_000})),
 ]  # fmt: skip

@@ -13,10 +13,10 @@ from typing import Any, Literal
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator
 
 from figures import Condition
-from results import Results, Series
+from results import Results, Series, Spread
 
 COLORS = {"fastzk": "#1b6ca8", "zookeeper": "#c8553d", "etcd": "#588b3f", "floor": "#777777", "kazoo": "#b8860b"}
 OTHER_COLORS = ("#6a4c93", "#2a9d8f", "#8d6e63")
@@ -53,6 +53,7 @@ class Plot:
     x_axis: str = ""
     kind: Literal["lines", "turns", "bars"] = "lines"
     where: Mapping[str, Condition] = field(default_factory=dict)
+    aside: Sequence[str] = ()  # conditions that tell no two series apart: what differs in these alone is put together
     is_log_x: bool = True
     is_log_y: bool = True
 
@@ -74,9 +75,9 @@ def chosen(plot: Plot, results: Results) -> list[Series]:
     return sorted(found, key=lambda one: (places.get(one.system, len(places)), one.system, plot.measures.index(one.measure)))
 
 
-def split(series: Sequence[Series], besides: str = "") -> tuple[dict[str, Condition], list[str]]:
+def split(series: Sequence[Series], besides: Sequence[str] = ()) -> tuple[dict[str, Condition], list[str]]:
     """The conditions that all share, and the names of those that differ."""
-    names = dict.fromkeys(name for one in series for name in one.conditions if name != besides)
+    names = dict.fromkeys(name for one in series for name in one.conditions if name not in besides)
     shared = {name: series[0].conditions[name] for name in names if all(one.fits({name: series[0].conditions.get(name, "")})
               for one in series)}  # fmt: skip
     return shared, [name for name in names if name not in shared]
@@ -87,7 +88,7 @@ def draw(plot: Plot, results: Results) -> Picture | None:
     series = chosen(plot, results)
     if not series:
         return None
-    shared, differing = split(series, plot.x)
+    shared, differing = split(series, [plot.x, *plot.aside])
     with matplotlib.rc_context(STYLE):
         canvas = Canvas(figsize=SIZE_INCHES, layout="constrained")
         axes = canvas.subplots()
@@ -99,17 +100,23 @@ def draw(plot: Plot, results: Results) -> Picture | None:
 
 def _label(one: Series, plot: Plot, differing: Sequence[str]) -> tuple[str, str]:
     """System and variant of a series, for the legend."""
-    parts = [f"{value}" if isinstance(value, str) else f"{name} {value}" for name in differing
+    parts = [f"{value}" if isinstance(value, str) else f"{name.replace('_', ' ')} {value:,}" for name in differing
              if (value := one.conditions.get(name)) is not None]  # fmt: skip
     if len(plot.measures) > 1:
-        parts.append(one.measure.removesuffix("_us").removesuffix("_ms"))
+        parts.append(re.sub("_(ns|us|ms|s)$", "", one.measure))
     return one.system, " ".join(parts)
 
 
-def _lines(axes: Axes, plot: Plot, series: Sequence[Series], differing: Sequence[str]) -> None:
+def _grouped(plot: Plot, series: Sequence[Series], differing: Sequence[str]) -> dict[tuple[str, str], list[Series]]:
+    """By system and variant."""
     groups: dict[tuple[str, str], list[Series]] = {}
     for one in series:
         groups.setdefault(_label(one, plot, differing), []).append(one)
+    return groups
+
+
+def _lines(axes: Axes, plot: Plot, series: Sequence[Series], differing: Sequence[str]) -> None:
+    groups = _grouped(plot, series, differing)
     variants = list(dict.fromkeys(variant for _, variant in groups))
     for (system, variant), points in groups.items():
         points.sort(key=lambda one: float(one.conditions[plot.x]))
@@ -130,21 +137,20 @@ def _lines(axes: Axes, plot: Plot, series: Sequence[Series], differing: Sequence
             markersize=4,
             linewidth=1.3,
             elinewidth=0.8,
-            capsize=2,
         )
     _scale(axes, plot, plot.x_axis, plot.axis)
     axes.legend()
 
 
 def _turns(axes: Axes, plot: Plot, series: Sequence[Series], differing: Sequence[str]) -> None:
-    for place, one in enumerate(series):
-        values = sorted(one.values)
+    for place, ((system, variant), ones) in enumerate(_grouped(plot, series, differing).items()):
+        values = sorted(value for one in ones for value in one.values)
         axes.step(
             values,
             [100 * (number + 1) / len(values) for number in range(len(values))],
             where="post",
-            label=" ".join(_label(one, plot, differing)).strip() + f" ({len(values)} turns)",
-            color=color_of(one.system, [each.system for each in series]),
+            label=f"{system} {variant} ({len(values)} values)",
+            color=color_of(system, [one.system for one in series]),
             linestyle=LINES[place % len(LINES)],
             linewidth=1.3,
         )
@@ -155,9 +161,10 @@ def _turns(axes: Axes, plot: Plot, series: Sequence[Series], differing: Sequence
 
 
 def _bars(axes: Axes, plot: Plot, series: Sequence[Series], differing: Sequence[str]) -> None:
-    spreads = [one.spread for one in series]
+    groups = _grouped(plot, series, differing)
+    spreads = [Spread.of([value for one in ones for value in one.values]) for ones in groups.values()]
     middle = [spread.median for spread in spreads]
-    places = range(len(series))
+    places = range(len(groups))
     axes.barh(
         places,
         middle,
@@ -165,11 +172,11 @@ def _bars(axes: Axes, plot: Plot, series: Sequence[Series], differing: Sequence[
             [value - spread.low for value, spread in zip(middle, spreads, strict=True)],
             [spread.high - value for value, spread in zip(middle, spreads, strict=True)],
         ],
-        color=[color_of(one.system, [each.system for each in series]) for one in series],
+        color=[color_of(system, [one.system for one in series]) for system, _ in groups],
         height=0.6,
-        error_kw={"elinewidth": 0.8, "capsize": 2},
+        error_kw={"elinewidth": 0.8},
     )
-    axes.set_yticks(places, [" ".join(_label(one, plot, differing)).strip() for one in series])
+    axes.set_yticks(places, [f"{system} {variant}".strip() for system, variant in groups])
     for place, spread in zip(places, spreads, strict=True):
         axes.annotate(f"{spread.median:,.4g}", (spread.high, place), xytext=(5, 0), textcoords="offset points", va="center")
     axes.invert_yaxis()
@@ -185,6 +192,8 @@ def _scale(axes: Axes, plot: Plot, x_axis: str, y_axis: str) -> None:
     for is_log, axis, scale in ((plot.is_log_x, axes.xaxis, axes.set_xscale), (plot.is_log_y, axes.yaxis, axes.set_yscale)):
         if is_log:
             scale("log")
+            low, high = axis.get_view_interval()
+            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 200 * low else (1.0,)))
         else:
             axes.set_ylim(bottom=0) if axis is axes.yaxis else axes.set_xlim(left=0)
         axis.set_major_formatter(FuncFormatter(_number))
@@ -222,19 +231,27 @@ def _smaller(svg: str) -> str:
 
 
 PLOTS = [
-    Plot("throughput", "Throughput against connections", "curves", ("per_second",), "requests per second", "connections",
+    Plot("throughput", "Throughput against connections", "curves", ["per_second"], "requests per second", "connections",
          "connections, each with a window of 50", where={"sweep": "connections"}),
-    Plot("latency", "Latency against load", "curves", ("p50_us", "p99_us"), "microseconds", "rate", "requests per second, offered",
-         where={"sweep": "rate"}),
-    Plot("values", "Throughput against the size of the values", "curves", ("per_second",), "requests per second", "value_bytes",
+    Plot("latency-reads", "Latency of getData against load", "curves", ["p50_us", "p99_us"], "microseconds", "rate",
+         "requests per second, offered", where={"sweep": "rate", "op": "getData"}, aside=["load_percent"]),
+    Plot("latency-writes", "Latency of setData against load", "curves", ["p50_us", "p99_us"], "microseconds", "rate",
+         "requests per second, offered", where={"sweep": "rate", "op": "setData"}, aside=["load_percent"]),
+    Plot("values", "Throughput against the size of the values", "curves", ["per_second"], "requests per second", "value_bytes",
          "bytes of each value", where={"sweep": "value_bytes"}),
-    Plot("growth", "Cost of an operation against the number of znodes", "growth", ("cost_us",), "microseconds of an operation",
-         "znodes", "znodes in the tree"),
-    Plot("memory", "Memory of a znode", "memory", ("bytes_per_znode",), "bytes of resident memory", kind="bars"),
-    Plot("restart", "From the start of a node to its first answer", "restart", ("first_read_s",), "seconds", kind="bars"),
-    Plot("failover", "How long nobody was answered when the leader failed", "failover", ("gap_ms",), "milliseconds", kind="turns"),
-    Plot("fanout", "One change, told to many watchers", "fanout", ("last_ms",), "milliseconds until the last knows", kind="bars"),
-    Plot("idle", "What an idle ensemble costs", "idle", ("cpu_percent",), "percent of a core", kind="bars"),
-    Plot("scaling", "Throughput with more workers", "scaling", ("per_second",), "requests per second", "workers", "workers",
+    Plot("growth", "Cost of a getData against the number of znodes", "growth", ["cpu_ns", "wall_ns"], "nanoseconds for each",
+         "znodes", "znodes in the tree", where={"op": "getData", "mode": "pipelined"}),
+    Plot("listing", "Cost of a listing against the number of children", "growth", ["p50_us"], "microseconds", "children",
+         "children", where={"op": "getChildren"}),
+    Plot("memory", "Memory of a znode", "memory", ["bytes_per_znode"], "bytes", kind="bars"),
+    Plot("restart", "From the start of a node to its first answer", "restart", ["first_read_s"], "seconds", kind="bars",
+         aside=["blocks", "to_apply"]),
+    Plot("failover", "The longest time without an answer when the leader is lost", "failover", ["gap_ms"], "milliseconds",
+         kind="turns", aside=["client"]),
+    Plot("fanout", "One change, told to many watchers", "fanout", ["first_ms", "last_ms"], "milliseconds", kind="bars",
+         aside=["watchers"]),
+    Plot("idle", "What idleness costs", "idle", ["cpu_percent"], "percent of a core", kind="bars",
+         aside=["pings_per_second", "nodes"]),
+    Plot("scaling", "Throughput with more workers", "scaling", ["per_second"], "requests per second", "workers", "workers",
          is_log_x=False, is_log_y=False),
 ]  # fmt: skip

@@ -41,6 +41,8 @@ def main(words: list[str] | None = None) -> int:
     """Exit status 1: a scenario failed, or a figure cannot be read; 2: the command line is wrong."""
     options = parsed(words)
     try:
+        if options.command in ("run", "scenario"):
+            runner.obey_signals()
         if options.command == "scenario":
             runner.run_here(options.name, options.scale, options.figures, options.folder)
             return 0

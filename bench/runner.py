@@ -114,16 +114,34 @@ def _run_one(name: str, plan: Plan, seconds: float) -> str:
     """One scenario in a process of its own; why it failed, or nothing."""
     command = [sys.executable, str(BENCH / "report.py"), "scenario", name, "--scale", str(plan.scale)]
     command += ["--figures", str(plan.book), "--folder", str(plan.folder)]
-    with subprocess.Popen(command) as process:
+    # A session of its own: Ctrl-C reaches it through us, and once.
+    with subprocess.Popen(command, start_new_session=True) as process:
         try:
             status = process.wait(seconds)
         except subprocess.TimeoutExpired:
-            # Not a kill: the scenario's own nodes are sessions of their own, which only it can end.
-            process.send_signal(signal.SIGINT)
-            try:
-                process.wait(LEAVE_S_MAX)
-            except subprocess.TimeoutExpired:
-                process.kill()
+            if not _ended(process):
                 return f"it did not end {LEAVE_S_MAX:.0f} s after it was told to, and was killed"
             return f"it was stopped when its {seconds / 60:.1f} minutes were over"
+        except KeyboardInterrupt:
+            _ended(process)
+            raise
     return f"exit status {status}" if status else ""
+
+
+def _ended(process: "subprocess.Popen[bytes]") -> bool:
+    """Tells a scenario to end; False when it had to be killed.
+
+    Not a kill at once: the scenario's nodes are sessions of their own, which only it can end."""
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(LEAVE_S_MAX)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return False
+    return True
+
+
+def obey_signals() -> None:
+    """SIGINT and SIGTERM raise KeyboardInterrupt, in a shell's background, too, where SIGINT is ignored otherwise."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)

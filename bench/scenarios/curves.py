@@ -86,9 +86,7 @@ def conditions_of(workload: Workload) -> dict[str, Condition]:
 
 @contextlib.contextmanager
 def servers() -> Iterator[Hosts]:
-    """Both, running at once.  Raises RuntimeError when there is no ZooKeeper."""
-    if not zookeeper.is_installed():
-        raise RuntimeError("no Apache ZooKeeper here; `apt-get install zookeeper` brings it")
+    """Both, running at once.  Raises what either raises when it cannot be had."""
     with Ensemble(NODES, DIRECTORY, ["--max-client-cnxns", "0"]) as ensemble, zookeeper.running(NODES, DIRECTORY) as theirs:
         yield {"fastzk": [node.zk for node in ensemble.nodes], "zookeeper": theirs}
 
