@@ -51,24 +51,60 @@ ZK = Beside("zookeeper")
 MILLION = 1_000_000
 
 
-def _load(op: str, window: int) -> Mapping[str, Condition]:
-    return {"op": op, "connections": 30, "window": window, "nodes": 3}
+KAZOO = Beside("kazoo")
+FLOOR = Beside("floor")
 
+
+def _load(op: str, window: int, connections: int = 30, **more: Condition) -> Mapping[str, Condition]:
+    return {"op": op, "connections": connections, "window": window, "nodes": 3, "value_bytes": 100, **more}
+
+
+def _one(op: str, **more: Condition) -> Mapping[str, Condition]:
+    return {"op": op, "connections": 1, "window": 1, **more}
+
+
+def _called(mode: str, **more: Condition) -> Mapping[str, Condition]:
+    return {"op": "getData", "mode": mode, "value_bytes": 100, **more}
+
+
+DISK: Mapping[str, Condition] = {"nodes": 3, "file_system": "disk"}
+TMPFS: Mapping[str, Condition] = {"nodes": 3, "file_system": "tmpfs"}
 
 GOALS = [
+    # ZooKeeper's protocol
     Goal("getData, pipelined", "versus", "per_second", _load("getData", 50), 30, at_least=True, beside=ZK),
     Goal("getData, pipelined, beside a server that only echoes", "floors", "per_second", _load("getData", 50), 0.5,
-         at_least=True, beside=Beside("floor")),
+         at_least=True, beside=FLOOR),
     Goal("setData, pipelined", "versus", "per_second", _load("setData", 50), 15, at_least=True, beside=ZK),
     Goal("create, pipelined", "versus", "per_second", _load("create", 20), 15, at_least=True, beside=ZK),
     Goal("90 % getData, 10 % setData, pipelined", "versus", "per_second", _load("90/10", 20), 20, at_least=True, beside=ZK),
-    Goal("one getData after the other", "versus", "p50_us", {"op": "getData", "connections": 1, "window": 1}, 0.5, beside=ZK),
-    Goal("one getData after the other, beside the echo", "floors", "p50_us", {"op": "getData", "connections": 1, "window": 1},
-         1.3, beside=Beside("floor")),
-    Goal("one setData after the other, on disk", "versus", "p50_us",
-         {"op": "setData", "connections": 1, "window": 1, "file_system": "disk"}, 0.85, beside=ZK),
-    Goal("one setData after the other, on tmpfs", "versus", "p50_us",
-         {"op": "setData", "connections": 1, "window": 1, "file_system": "tmpfs"}, 0.85, beside=ZK),
+    Goal("one getData after the other: p50", "versus", "p50_us", _one("getData", **DISK), 0.5, beside=ZK),
+    Goal("one getData after the other, beside the echo, all on one core: p50", "floors", "p50_us", _one("getData", cores=1), 1.3,
+         beside=FLOOR),
+    Goal("one getData after the other, beside the echo, on a core each: p50", "floors", "p50_us", _one("getData", cores=2), 1.3,
+         beside=FLOOR),
+    Goal("one setData after the other, on disk: p50", "versus", "p50_us", _one("setData", **DISK), 0.85, beside=ZK),
+    Goal("one setData after the other, on tmpfs: p50", "versus", "p50_us", _one("setData", **TMPFS), 0.85, beside=ZK),
+    # the native protocol
+    Goal("native getData, pipelined, single frames, beside the echo", "floors_native", "per_second",
+         _load("getData", 50, batch=1), 0.8, at_least=True, beside=FLOOR),
+    Goal("native getData, pipelined, batches of 50, beside the echo of single frames", "floors_native", "per_second",
+         _load("getData", 50, batch=50), 1, at_least=True, beside=Beside("floor", {"batch": 1})),
+    Goal("one native getData after the other, beside the echo, all on one core: p50", "floors_native", "p50_us",
+         _one("getData", cores=1), 1.25, beside=FLOOR),
+    Goal("one native getData after the other, beside the echo, on a core each: p50", "floors_native", "p50_us",
+         _one("getData", cores=2), 1.25, beside=FLOOR),
+    # the Python client
+    Goal("Python client, one get after the other, all on one core", "pyclient", "per_second", _called("sequential", cores=1),
+         1.4, at_least=True, beside=KAZOO),
+    Goal("Python client, one get after the other, on a core each", "pyclient", "per_second", _called("sequential", cores=2),
+         1.4, at_least=True, beside=KAZOO),
+    Goal("Python client, one get after the other, all on one core, beside pyzmq alone", "pyclient", "per_second",
+         _called("sequential", cores=1), 0.85, at_least=True, beside=FLOOR),
+    Goal("Python client, one get after the other, on a core each, beside pyzmq alone", "pyclient", "per_second",
+         _called("sequential", cores=2), 0.85, at_least=True, beside=FLOOR),
+    Goal("Python client, pipelined gets", "pyclient", "per_second", _called("pipelined"), 20, at_least=True, beside=KAZOO),
+    # what is not throughput
     Goal("memory of a znode of 100 bytes, made by a client", "memory", "bytes_per_znode",
          {"data_bytes": 100, "znodes": MILLION, "made": "through the protocol", "of": "engine RSS"}, 250, "bytes"),
     Goal("memory of a znode of 100 bytes, after a restart", "memory", "bytes_per_znode",

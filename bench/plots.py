@@ -23,6 +23,8 @@ OTHER_COLORS = ("#6a4c93", "#2a9d8f", "#8d6e63")
 LINES = ("-", "--", ":", "-.")
 MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
 SIZE_INCHES = (7.0, 3.8)
+BAR_INCHES = 0.28
+BARE_GROUP = re.compile(r"<g>\n((?:(?!</?g\b).)*?)</g>\n", re.DOTALL)  # the innermost ones
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text as text: a third of the size
     "svg.hashsalt": "fastzk",
@@ -90,7 +92,10 @@ def draw(plot: Plot, results: Results) -> Picture | None:
         return None
     shared, differing = split(series, [plot.x, *plot.aside])
     with matplotlib.rc_context(STYLE):
-        canvas = Canvas(figsize=SIZE_INCHES, layout="constrained")
+        width, height = SIZE_INCHES
+        if plot.kind == "bars":
+            height = max(2.0, 0.8 + BAR_INCHES * len(_grouped(plot, series, differing)))
+        canvas = Canvas(figsize=(width, height), layout="constrained")
         axes = canvas.subplots()
         {"lines": _lines, "turns": _turns, "bars": _bars}[plot.kind](axes, plot, series, differing)
         out = io.StringIO()
@@ -108,11 +113,12 @@ def _label(one: Series, plot: Plot, differing: Sequence[str]) -> tuple[str, str]
 
 
 def _grouped(plot: Plot, series: Sequence[Series], differing: Sequence[str]) -> dict[tuple[str, str], list[Series]]:
-    """By system and variant."""
+    """By system and variant; bars that are to be compared stand together."""
     groups: dict[tuple[str, str], list[Series]] = {}
     for one in series:
         groups.setdefault(_label(one, plot, differing), []).append(one)
-    return groups
+    variants = list(dict.fromkeys(variant for _, variant in groups))
+    return groups if plot.kind != "bars" else dict(sorted(groups.items(), key=lambda group: variants.index(group[0][1])))
 
 
 def _lines(axes: Axes, plot: Plot, series: Sequence[Series], differing: Sequence[str]) -> None:
@@ -215,7 +221,7 @@ def color_of(system: str, systems: Sequence[str]) -> str:
 
 
 def _smaller(svg: str) -> str:
-    """Without what no browser needs: the prologue, comments, names of groups, turns by no degree, thousandths of a point.
+    """Without what no browser needs: the prologue, comments, groups of nothing, thousandths of a point.
 
     Styles, which are most of what is left, are said once each."""
     svg = svg[svg.index("<svg") :]
@@ -227,10 +233,15 @@ def _smaller(svg: str) -> str:
     styles = {style: f"s{place}" for place, style in enumerate(dict.fromkeys(re.findall(r' style="([^"]*)"', svg)))}
     svg = re.sub(r' style="([^"]*)"', lambda found: f' class="{styles[found[1]]}"', svg)
     svg = svg.replace("</style>", "".join(f"\n.{name}{{{style}}}" for style, name in styles.items()) + "</style>", 1)
-    return re.sub(r"\n\s*", "\n", svg).strip() + "\n"
+    svg = re.sub(r"\n\s*", "\n", svg).strip() + "\n"
+    while (without := BARE_GROUP.sub(r"\1", svg)) != svg:
+        svg = without
+    return svg
 
 
 PLOTS = [
+    Plot("systems", "Requests per second of 30 connections", "versus", ["per_second"], "requests per second", kind="bars",
+         where={"connections": 30, "file_system": "disk"}),
     Plot("throughput", "Throughput against connections", "curves", ["per_second"], "requests per second", "connections",
          "connections, each with a window of 50", where={"sweep": "connections"}),
     Plot("latency-reads", "Latency of getData against load", "curves", ["p50_us", "p99_us"], "microseconds", "rate",
@@ -252,6 +263,8 @@ PLOTS = [
          aside=["watchers"]),
     Plot("idle", "What idleness costs", "idle", ["cpu_percent"], "percent of a core", kind="bars",
          aside=["pings_per_second", "nodes"]),
+    Plot("pyclient", "The Python client, one call after the other", "pyclient", ["per_second"], "calls per second", kind="bars",
+         where={"mode": "sequential"}),
     Plot("scaling", "Throughput with more workers", "scaling", ["per_second"], "requests per second", "workers", "workers",
          is_log_x=False, is_log_y=False),
 ]  # fmt: skip
