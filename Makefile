@@ -2,7 +2,7 @@
 # Each makes its own .venv, installs the pinned dependencies once and builds what changed.
 
 PYTHON ?= python3
-# Workers of the test run; the tests that start real nodes run one after the other.
+# Processes that run tests; those of one file that starts real nodes run one after the other.
 TEST_JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,8 +10,8 @@ SOURCES := $(shell find src -name '*.pyx' -o -name '*.pxd' -o -name '*.h' -o -na
 export FASTZK_BUILD_JOBS ?= $(shell nproc)
 
 .DEFAULT_GOAL := help
-.PHONY: help build test lint run demo systems bench bench-vs bench-first bench-report profile torture watch-torture failover fuzz corpus differential
-.PHONY: chaos kills sim zoo clean
+.PHONY: help build test lint run demo systems bench bench-vs bench-first profile torture watch-torture failover fuzz corpus differential
+.PHONY: chaos kills sim zoo bench-report clean
 
 help:
 	@echo 'make build      .venv with fastzk-node, from the pinned dependencies'
@@ -22,7 +22,6 @@ help:
 	@echo 'make run        an ensemble of three nodes on loopback, until Ctrl-C'
 	@echo 'make bench      requests per second and latencies of one node and of three'
 	@echo 'make bench-vs   the same beside Apache ZooKeeper, in turns'
-	@echo 'make bench-report   every scenario of bench/scenarios, an hour or two; build/bench/report.html, docs/performance.md'
 	@echo 'make profile    where a loaded node spends its time (perf)'
 	@echo 'make torture    100 million reads of the arena under a writer'
 	@echo 'make watch-torture   a million events (ROUNDS=...), none of them late, lost or doubled'
@@ -34,6 +33,7 @@ help:
 	@echo 'make zoo        what systems of this kind had broken once, broken again, and how soon the simulator sees it'
 	@echo 'make chaos      real nodes under kills, cut networks, failing disks, for MINUTES=10 (SEED=1), and the judges'
 	@echo 'make kills      a thousand times kill -9 on disks that forget what was not synced, and the judges'
+	@echo 'make bench-report   every measurement there is, some hours; build/bench/report.html and docs/performance.md'
 	@echo 'make clean      all of it away again'
 
 $(VENV)/.deps: requirements/dev.txt
@@ -55,7 +55,7 @@ build: $(BIN)/fastzk-node
 
 test: build
 	$(BIN)/python -m pytest -q -m 'not process and not long' -n $(TEST_JOBS)
-	$(BIN)/python -m pytest -q -m 'process and not long'
+	$(BIN)/python -m pytest -q -m 'process and not long' -n $(TEST_JOBS) --dist loadfile
 
 # Not part of make test: minutes, and some 100 MB of jars the first time.
 systems: build
@@ -81,15 +81,6 @@ bench-vs: build
 
 # The first figures on record were taken with this.
 bench-first: bench-vs
-
-# SCALE=0.05 is a smoke test; SCENARIOS=failover,idle; REPORT_OPTIONS='--minutes 30' ends it then: the next call goes on from there.
-SCALE ?= 1.0
-SCENARIOS ?=
-REPORT_OPTIONS ?=
-
-bench-report: build
-	$(BIN)/python bench/report.py run --scale $(SCALE) --scenarios '$(SCENARIOS)' $(REPORT_OPTIONS); status=$$?; \
-	    $(BIN)/python bench/report.py page && exit $$status
 
 profile: build
 	$(BIN)/python tools/profile.py
@@ -130,6 +121,15 @@ sim: build
 
 kills: build
 	$(BIN)/python -m fastzk.testing.chaos --cycles $(KILLS) --seed $(SEED)
+
+# SCALE=0.05 is a smoke test; SCENARIOS=failover,idle; REPORT_OPTIONS='--minutes 30' ends it then: the next call goes on from there.
+SCALE ?= 1.0
+SCENARIOS ?=
+REPORT_OPTIONS ?=
+
+bench-report: build
+	$(BIN)/python bench/report.py run --scale $(SCALE) --scenarios '$(SCENARIOS)' $(REPORT_OPTIONS); status=$$?; \
+	    $(BIN)/python bench/report.py page && exit $$status
 
 clean:
 	rm -rf $(VENV) build dist data .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
