@@ -51,6 +51,14 @@ def classpath() -> str:
         raise maven.Unavailable(f"no Apache ZooKeeper: {missing}; or `apt-get install zookeeper`") from missing
 
 
+def is_installed() -> bool:
+    """True when there is one to be had, here or from Maven Central."""
+    try:
+        return bool(classpath())
+    except maven.Unavailable:
+        return False
+
+
 def describe() -> str:
     """Which ZooKeeper, which Java, how much heap.  Raises maven.Unavailable."""
     classes = classpath()
