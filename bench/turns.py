@@ -17,7 +17,7 @@ SECONDS_MIN = 0.05
 WARM_UP_S = 0.5  # at the beginning of each turn
 TURNS = 3
 # Percent of getData and of create; what is left of 100 is setData.
-MIXES = {"getData": (100, 0), "setData": (0, 0), "create": (0, 100), "90/10": (90, 0), "50/50": (50, 0)}
+MIXES = {"getData": (100, 0), "setData": (0, 0), "create": (0, 100), "90/10": (90, 0)}
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,8 @@ class Outcome:
     def of(result: Result, what: str) -> "Outcome":
         """What a load of ours says.  Raises RuntimeError when it is worth nothing."""
         if not result.is_clean or not result.operations:
-            raise RuntimeError(
-                f"{what}: {result.operations} answers, {result.errors} errors ({result.first_error}), {result.disorders} out of order"
-            )
+            errors = f"{result.errors} errors ({result.first_error})"
+            raise RuntimeError(f"{what}: {result.operations} answers, {errors}, {result.disorders} out of order")
         latency = {} if result.read_us and result.write_us else result.read_us or result.write_us
         return Outcome(result.per_second, latency.get("p50"), latency.get("p99"))
 

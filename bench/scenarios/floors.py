@@ -25,10 +25,20 @@ UNLIMITED = ["--max-client-cnxns", "0"]
 def run(book: Book, scale: float) -> None:
     """Both parts.  Raises RuntimeError when a turn is worth nothing or the echo does not start."""
     noter = Noter(book, "floors", Pace.at(scale))
+    pipelined(noter)
+    synchronous(noter)
+
+
+def pipelined(noter: Noter) -> None:
+    """Many requests under way, at three nodes and at the echo."""
     with Ensemble(NODES, DIRECTORY, UNLIMITED) as ensemble, echoing() as echo:
         systems = {"fastzk": over_tcp([node.zk for node in ensemble.nodes]), "floor": over_tcp([echo])}
         for load in PIPELINED:
             noter.note_turns(systems, load, {"protocol": "zookeeper", "nodes": NODES})
+
+
+def synchronous(noter: Noter) -> None:
+    """One request after the other, at one node and at the echo, pinned alike."""
     for place, (server, client) in places().items():
         with (
             Ensemble(1, DIRECTORY, [*UNLIMITED, "--cpus", str(server)]) as ensemble,

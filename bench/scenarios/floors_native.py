@@ -38,12 +38,22 @@ def over_zmq(hosts: list[Address], batch: int) -> Measure:
 def run(book: Book, scale: float) -> None:
     """Both parts.  Raises RuntimeError when a turn is worth nothing or the echo does not start."""
     noter = Noter(book, "floors_native", Pace.at(scale))
+    pipelined(noter)
+    synchronous(noter)
+
+
+def pipelined(noter: Noter) -> None:
+    """Many requests under way, at three nodes and at the echo."""
     with Ensemble(NODES, DIRECTORY, UNLIMITED) as ensemble, echoing(is_native=True) as echo:
         natives = [node.native for node in ensemble.nodes]
         for load in PIPELINED:
             for batch in BATCHES:
                 systems = {"fastzk": over_zmq(natives, batch), "floor": over_zmq([echo], batch)}
                 noter.note_turns(systems, load, {"protocol": "native", "nodes": NODES, "batch": batch})
+
+
+def synchronous(noter: Noter) -> None:
+    """One request after the other, at one node and at the echo, pinned alike."""
     for place, (server, client) in places().items():
         with (
             Ensemble(1, DIRECTORY, [*UNLIMITED, "--cpus", str(server)]) as ensemble,

@@ -14,7 +14,7 @@ is left is what the programs do.  What is not on this machine is told at the end
 import contextlib
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import etcd
@@ -55,37 +55,31 @@ def over_grpc(hosts: list[Address]) -> Measure:
     return measure
 
 
-def of_fastzk(size: int, directory: Path, options: Sequence[str] = ()) -> contextlib.AbstractContextManager[list[Address]]:
-    """Nodes of fastzk, as others give theirs: a context manager of their client addresses."""
-
-    @contextlib.contextmanager
-    def running() -> Iterator[list[Address]]:
-        with Ensemble(size, directory, ["--max-client-cnxns", "0", *options]) as ensemble:
-            yield [node.zk for node in ensemble.nodes]
-
-    return running()
+@contextlib.contextmanager
+def fastzk_running(size: int, directory: Path, options: Sequence[str] = ()) -> Iterator[list[Address]]:
+    """Nodes of fastzk, with more options, as the others' modules start theirs."""
+    with Ensemble(size, directory, ["--max-client-cnxns", "0", *options]) as ensemble:
+        yield [node.zk for node in ensemble.nodes]
 
 
 @contextlib.contextmanager
 def running(
     names: Sequence[str], size: int, directory: Path, options: Sequence[str] = ()
 ) -> Iterator[tuple[dict[str, Measure], dict[str, str]]]:
-    """The systems that can be had, all running, and of the others why not.  `options` are more of each fastzk node's."""
-    starts: dict[str, tuple[Callable[[], contextlib.AbstractContextManager[list[Address]]], Callable[[list[Address]], Measure]]] = {
-        "fastzk": (lambda: of_fastzk(size, directory, options), over_tcp),
-        "zookeeper": (lambda: zookeeper.running(size, directory), over_tcp),
-        "etcd": (lambda: etcd.running(size, directory), over_grpc),
-    }
-    describes = {"zookeeper": zookeeper.describe, "etcd": etcd.describe}
+    """The systems that can be had, all running, and why the others cannot.  `options` are more of each fastzk node's."""
+    systems: dict[str, Measure] = {}
+    missing: dict[str, str] = {}
     with contextlib.ExitStack() as stack:
-        systems: dict[str, Measure] = {}
-        missing: dict[str, str] = {}
         for name in names:
-            start, under_load = starts[name]
             try:
-                if name in describes:
-                    print(describes[name](), flush=True)
-                systems[name] = under_load(stack.enter_context(start()))
+                if name == "fastzk":
+                    systems[name] = over_tcp(stack.enter_context(fastzk_running(size, directory, options)))
+                elif name == "zookeeper":
+                    print(zookeeper.describe(), flush=True)
+                    systems[name] = over_tcp(stack.enter_context(zookeeper.running(size, directory)))
+                else:
+                    print(etcd.describe(), flush=True)
+                    systems[name] = over_grpc(stack.enter_context(etcd.running(size, directory)))
             except Unavailable as why:
                 missing[name] = str(why)
                 print(f"NOT MEASURED: {name}: {why}", file=sys.stderr, flush=True)
@@ -116,17 +110,19 @@ def on_disk(noter: Noter, names: Sequence[str], warm_up_s: float) -> dict[str, s
 def on_tmpfs(noter: Noter, names: Sequence[str], warm_up_s: float) -> None:
     """One write after the other, without a disk."""
     names = [name for name in names if name != "etcd"]
-    with tempfile.TemporaryDirectory(prefix="fastzk-bench-", dir=TMPFS) as directory:
-        with running(names, NODES, Path(directory)) as (systems, _):
-            warm_up(systems, warm_up_s)
-            noter.note_turns(systems, ON_TMPFS, {"nodes": NODES, "file_system": "tmpfs"})
+    with (
+        tempfile.TemporaryDirectory(prefix="fastzk-bench-", dir=TMPFS) as directory,
+        running(names, NODES, Path(directory)) as (systems, _),
+    ):
+        warm_up(systems, warm_up_s)
+        noter.note_turns(systems, ON_TMPFS, {"nodes": NODES, "file_system": "tmpfs"})
 
 
 def measure(book: Book, scale: float, names: Sequence[str] = SYSTEMS) -> None:
     """Both parts, of these systems.  Raises RuntimeError: a turn is worth nothing, or something could not be measured."""
     DIRECTORY.mkdir(parents=True, exist_ok=True)
     if file_system_of(DIRECTORY) in NO_DISKS:
-        raise RuntimeError(f"{DIRECTORY} is on {file_system_of(DIRECTORY)}: what is measured here is a disk; put the sources on one")
+        raise RuntimeError(f"{DIRECTORY} is on {file_system_of(DIRECTORY)}, and no disk is measured there; put the sources on one")
     noter = Noter(book, "versus", Pace.at(scale))
     missing = on_disk(noter, names, WARM_UP_S * scale)
     if file_system_of(TMPFS) in NO_DISKS:

@@ -13,7 +13,7 @@ from fastzk._core.layout cimport load_be32, load_be64, store_be32
 from fastzk.transport._libzmq cimport ZMQ_POLLIN, zmq, zmq_events, zmq_msg_t, zmq_take
 from fastzk.transport._linux cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from libc.errno cimport EAGAIN, EINTR, EPROTO, ETIMEDOUT
-from libc.stdint cimport int32_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 

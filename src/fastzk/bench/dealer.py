@@ -92,15 +92,15 @@ def run(hosts: Sequence[Address], load: DealerLoad) -> Result:
     record = struct.pack(f">iii{len(path)}s?", 0, 4, len(path), path, False)
     samples = np.zeros(SAMPLES_MAX, np.uint64)
     with connections(hosts, load.connections) as dealers:
-        dealers_load = Dealers(dealers, struct.pack(">i", len(record)) + record, load.window, load.batch, samples)
+        under_load = Dealers(dealers, struct.pack(">i", len(record)) + record, load.window, load.batch, samples)
         if load.warm_up_s:
-            dealers_load.run(int(load.warm_up_s * 1e9))
-        operations, elapsed_ns, kept, errors, disorders = dealers_load.run(int(load.duration_s * 1e9))
-    latencies_us = np.percentile(samples[:kept], [50, 99, 99.9, 100]) / 1000 if kept else []
+            under_load.run(int(load.warm_up_s * 1e9))
+        operations, elapsed_ns, kept, errors, disorders = under_load.run(int(load.duration_s * 1e9))
+    shares = {"p50": 50, "p99": 99, "p999": 99.9, "max": 100}
     return Result(
         per_second=operations / elapsed_ns * 1e9,
         operations=operations,
         errors=errors,
         disorders=disorders,
-        read_us=dict(zip(("p50", "p99", "p999", "max"), map(float, latencies_us), strict=False)),
+        read_us={name: float(np.percentile(samples[:kept], share)) / 1000 for name, share in shares.items() if kept},
     )

@@ -1,0 +1,126 @@
+"""Goal: what the comparing scenarios note is complete and comparable: every system, every turn, the same conditions; what could not
+be measured is told.
+
+Method: systems that are cheap and real: the echo server twice, for the order and for the shape of figures; then scenarios at a
+hundredth of their scale, with nodes of fastzk alone.  A load that fails must leave no figure."""
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+import etcd
+import pinning
+import turns
+import zookeeper
+from fastzk.bench.echo import echoing
+from fastzk.bench.load import Result
+from fastzk.testing.maven import Unavailable
+from figures import Book, Figure, figures
+from scenarios import floors, floors_native, versus
+from turns import Load, Noter, Outcome, Pace, over_tcp
+
+SCALE = 0.01
+
+
+def taken(path: Path) -> list[Figure]:
+    """The figures of the book, checked as far as all of them are alike."""
+    found = list(figures(path))
+    for figure in found:
+        assert figure.value > 0, figure
+        assert figure.unit == {"per_second": "1/s", "p50_us": "us", "p99_us": "us"}[figure.measure]
+        assert figure.conditions["value_bytes"] == 100
+    return found
+
+
+def series(found: list[Figure], system: str) -> Counter[str]:
+    """How many figures a system has of each measure and conditions."""
+    return Counter(str((figure.measure, sorted(figure.conditions.items()))) for figure in found if figure.system == system)
+
+
+def test_systems_take_turns_and_are_noted_alike(tmp_path: Path) -> None:
+    pace = Pace(0.02, 0.0, 2)
+    with echoing() as address, Book(tmp_path / "book") as book:
+        systems = {"a": over_tcp([address]), "b": over_tcp([address, address])}
+        order = [(turn, name) for turn, name, _ in turns.in_turns(systems, Load("getData", 2, 5), pace)]
+        noter = Noter(book, "made", pace)
+        for op in turns.MIXES:
+            noter.note_turns(systems, Load(op, 2, 5), {"nodes": 1})
+    assert order == [(turn, name) for turn in (1, 2) for name in "ab"]
+    found = taken(tmp_path / "book")
+    assert series(found, "a") == series(found, "b")
+    assert set(series(found, "a").values()) == {2}
+    # The mix has no latency of its own: reads and writes are not one kind.
+    measured = {(figure.conditions["op"], figure.measure) for figure in found}
+    ops = ("getData", "setData", "create")
+    assert measured == {(op, what) for op in ops for what in ("per_second", "p50_us", "p99_us")} | {("90/10", "per_second")}
+
+
+@pytest.mark.parametrize("result", [Result(1.0, 10, errors=1), Result(1.0, 10, disorders=1), Result(0.0, 0)])
+def test_a_turn_that_is_worth_nothing_ends_the_scenario(result: Result) -> None:
+    with pytest.raises(RuntimeError, match="what: .* errors"):
+        Outcome.of(result, "what")
+
+
+@pytest.mark.parametrize("module", [etcd, zookeeper])
+def test_what_cannot_be_had_is_told_with_how_to_get_it(
+    module: object, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(etcd, "BUILT", tmp_path)
+    monkeypatch.setattr(etcd, "programs", etcd.programs.__wrapped__)
+    monkeypatch.setattr(zookeeper, "classpath", zookeeper.classpath.__wrapped__)
+    name = module.__name__
+    with versus.running([name], 1, tmp_path) as (systems, missing):
+        assert systems == {}
+    assert list(missing) == [name]
+    assert f"NOT MEASURED: {name}: " in capsys.readouterr().err
+    assert "apt-get install" in missing[name]
+    with pytest.raises(Unavailable):
+        module.describe()
+
+
+def test_a_load_stays_on_its_core_and_comes_back() -> None:
+    before = os.sched_getaffinity(0)
+    for server, client in pinning.places().values():
+        with pinning.pinned_to(client):
+            assert os.sched_getaffinity(0) == {client}
+        assert server in before
+    assert os.sched_getaffinity(0) == before
+
+
+@pytest.mark.process
+def test_floors_are_noted_beside_fastzk(tmp_path: Path) -> None:
+    with Book(tmp_path / "book") as book:
+        floors.pipelined(Noter(book, "floors", Pace.at(SCALE)))
+        floors_native.synchronous(Noter(book, "floors_native", Pace.at(SCALE)))
+    found = taken(tmp_path / "book")
+    assert series(found, "fastzk") == series(found, "floor")
+    assert set(series(found, "floor").values()) == {1}
+    rates = [figure.conditions for figure in found if figure.measure == "per_second" and figure.system == "floor"]
+    assert [(about["op"], about["window"], about["nodes"]) for about in rates if about["protocol"] == "zookeeper"] == [
+        ("getData", 50, 3),
+        ("setData", 50, 3),
+        ("create", 20, 3),
+        ("90/10", 20, 3),
+    ]
+    assert [about["cores"] for about in rates if about["protocol"] == "native"] == [
+        pinning.PLACES[place] for place in pinning.places()
+    ]
+
+
+@pytest.mark.process
+def test_versus_notes_disk_and_tmpfs(tmp_path: Path, disk: Path) -> None:
+    with Book(tmp_path / "book") as book:
+        versus.measure(book, SCALE, ["fastzk"])
+    rates = [figure.conditions for figure in taken(tmp_path / "book") if figure.measure == "per_second"]
+    assert [(about["op"], about["connections"], about["window"], about["file_system"]) for about in rates] == [
+        ("getData", 30, 50, "disk"),
+        ("setData", 30, 50, "disk"),
+        ("90/10", 30, 20, "disk"),
+        ("getData", 1, 1, "disk"),
+        ("setData", 1, 1, "disk"),
+        ("create", 30, 20, "disk"),
+        ("setData", 1, 1, "tmpfs"),
+    ]
