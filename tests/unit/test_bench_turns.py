@@ -59,7 +59,7 @@ def test_systems_take_turns_and_are_noted_alike(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("result", [Result(1.0, 10, errors=1), Result(1.0, 10, disorders=1), Result(0.0, 0)])
 def test_a_turn_that_is_worth_nothing_ends_the_scenario(result: Result) -> None:
-    with pytest.raises(RuntimeError, match="what: .* errors"):
+    with pytest.raises(RuntimeError, match=r"what: .* errors"):
         Outcome.of(result, "what")
 
 
