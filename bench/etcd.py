@@ -97,9 +97,20 @@ def is_serving(address: Address) -> bool:
     return False
 
 
+def leads(address: Address) -> bool:
+    """True when the member is the leader.  Raises OSError when it is not there."""
+    connection = http.client.HTTPConnection(*address, timeout=HEALTH_S_MAX)
+    try:
+        connection.request("POST", "/v3/maintenance/status", "{}")
+        status = json.load(connection.getresponse())
+        return bool(status["leader"] == status["header"]["member_id"])
+    finally:
+        connection.close()
+
+
 @contextlib.contextmanager
 def running(size: int, directory: Path) -> Iterator[list[Address]]:
-    """Starts so many members and gives their client addresses; ends them and removes their data afterwards.
+    """Starts so many members and gives their client addresses, the leader's first; ends them and removes their data afterwards.
 
     Raises Unavailable when etcd cannot be built, RuntimeError, with the logs, when they do not serve within a minute."""
     server = programs().server
@@ -117,7 +128,7 @@ def running(size: int, directory: Path) -> Iterator[list[Address]]:
             command += [f"--initial-cluster={members}", "--initial-cluster-state=new", f"--quota-backend-bytes={QUOTA_BYTES}"]
             commands.append(command)
         with foreign.serving(commands, home, lambda: all(map(is_serving, clients)), "etcd"):
-            yield clients
+            yield sorted(clients, key=lambda address: not leads(address))
 
 
 def load(hosts: list[Address], op: str, connections: int, window: int, warm_up_s: float, seconds: float) -> Loaded:

@@ -66,8 +66,14 @@ class Pace:
         return Pace(max(SECONDS_MIN, SECONDS * scale), WARM_UP_S * min(1.0, scale), max(1, round(TURNS * min(1.0, scale))))
 
 
-# Measures a system once.  Raises RuntimeError when the turn is worth nothing.
-Measure = Callable[[Load, Pace], Outcome]
+# Measures a system once, in the turn of that number.  Raises RuntimeError when the turn is worth nothing.
+Measure = Callable[[Load, Pace, int], Outcome]
+
+
+def rotated(hosts: list[Address], turn: int) -> list[Address]:
+    """The hosts with another one first in each turn: the one that a single connection goes to."""
+    first = (turn - 1) % len(hosts)
+    return hosts[first:] + hosts[:first]
 
 
 def over_tcp(hosts: list[Address]) -> Measure:
@@ -76,7 +82,8 @@ def over_tcp(hosts: list[Address]) -> Measure:
     A turn in which nothing was answered is repeated with more time: those of a smoke test are shorter than what a Java that
     has just started needs for one write."""
 
-    def measure(load: Load, pace: Pace) -> Outcome:
+    def measure(load: Load, pace: Pace, turn: int) -> Outcome:
+        in_order = rotated(hosts, turn)
         get_percent, create_percent = MIXES[load.op]
         workload = Workload(
             connections=load.connections,
@@ -86,11 +93,11 @@ def over_tcp(hosts: list[Address]) -> Measure:
             warm_up_s=pace.warm_up_s,
             duration_s=pace.seconds,
         )
-        result = run_load(hosts, workload)
+        result = run_load(in_order, workload)
         while not result.operations and workload.duration_s < SECONDS:
             workload = replace(workload, duration_s=4 * workload.duration_s)
-            result = run_load(hosts, workload)
-        return Outcome.of(result, f"{load.op} at {hosts}")
+            result = run_load(in_order, workload)
+        return Outcome.of(result, f"{load.op} at {in_order}")
 
     return measure
 
@@ -99,7 +106,7 @@ def in_turns(systems: Mapping[str, Measure], load: Load, pace: Pace) -> Iterator
     """Each system once a turn: the turn's number, the system, what came of it."""
     for turn in range(1, pace.turns + 1):
         for name, measure in systems.items():
-            yield turn, name, measure(load, pace)
+            yield turn, name, measure(load, pace, turn)
 
 
 @dataclass(frozen=True)

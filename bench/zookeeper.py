@@ -77,16 +77,17 @@ def _said(command: list[str]) -> str:
     return (done.stdout + done.stderr).strip()
 
 
-def is_serving(address: Address) -> bool:
-    """True when it leads, follows or stands alone."""
+def mode(address: Address) -> str:
+    """leader, follower, standalone; empty while it does not serve."""
     with contextlib.suppress(OSError):
-        return "Mode:" in four_letter_word(address, "srvr")
-    return False
+        found = re.search(r"^Mode: (\w+)", four_letter_word(address, "srvr"), re.MULTILINE)
+        return found[1] if found else ""
+    return ""
 
 
 @contextlib.contextmanager
 def running(size: int, directory: Path) -> Iterator[list[Address]]:
-    """Starts so many servers and gives their client addresses; ends them and removes their data afterwards.
+    """Starts so many servers and gives their client addresses, the leader's first; ends them and removes their data afterwards.
 
     Raises maven.Unavailable when there is none, RuntimeError, with the logs, when they do not serve within a minute."""
     classes = classpath()
@@ -101,8 +102,8 @@ def running(size: int, directory: Path) -> Iterator[list[Address]]:
             (data / "myid").write_text(f"{number}\n")
             (data / "zoo.cfg").write_text(CONFIG.format(data=data, port=port) + members)
             commands.append(["java", *HEAP, *QUIET, "-cp", classes, MAIN, str(data / "zoo.cfg")])
-        with foreign.serving(commands, home, lambda: all(map(is_serving, clients)), "ZooKeeper"):
-            yield clients
+        with foreign.serving(commands, home, lambda: all(map(mode, clients)), "ZooKeeper"):
+            yield sorted(clients, key=lambda address: mode(address) != "leader")
 
 
 if __name__ == "__main__":

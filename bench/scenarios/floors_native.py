@@ -16,7 +16,7 @@ from fastzk.bench.load import Address
 from fastzk.testing.ensemble import Ensemble
 from figures import Book
 from pinning import PLACES, pinned_to, places
-from turns import DIRECTORY, Load, Measure, Noter, Outcome, Pace
+from turns import DIRECTORY, Load, Measure, Noter, Outcome, Pace, rotated
 
 NODES = 3
 PIPELINED = [Load("getData", connections=1), Load("getData", connections=30)]
@@ -28,9 +28,9 @@ UNLIMITED = ["--max-client-cnxns", "0"]
 def over_zmq(hosts: list[Address], batch: int) -> Measure:
     """Any system that speaks the native protocol."""
 
-    def measure(load: Load, pace: Pace) -> Outcome:
+    def measure(load: Load, pace: Pace, turn: int) -> Outcome:
         asked = dealer.DealerLoad(load.connections, load.window, batch, warm_up_s=pace.warm_up_s, duration_s=pace.seconds)
-        return Outcome.of(dealer.run(hosts, asked), f"{load.op} at {hosts}, over ZeroMQ")
+        return Outcome.of(dealer.run(rotated(hosts, turn), asked), f"{load.op} at {hosts}, over ZeroMQ")
 
     return measure
 

@@ -1,7 +1,8 @@
 """fastzk beside Apache ZooKeeper and etcd: three nodes each, on the same disk, in turns (A B C A B C).
 
   throughput    30 connections: getData and setData with a window of 50, create and the mix (90 % getData, the rest setData) with 20
-  synchronous   one connection, one request after the other: getData and setData
+  synchronous   one connection, one request after the other: getData and setData.  The turns go round the nodes, with the leader
+                first, so that of three turns one is at the leader and two, the median among them, are at followers
 
 All run at one time and whose turn it is not is idle; each is warmed up first, for Java's sake.  Values have 100 bytes.  fastzk
 and ZooKeeper get the very same load (fastzk.bench.load), etcd one of its own kind (bench/etcd/load): get and put stand for getData
@@ -22,7 +23,7 @@ import zookeeper
 from fastzk.testing.ensemble import Address, Ensemble, file_system_of
 from fastzk.testing.maven import Unavailable
 from figures import Book
-from turns import DIRECTORY, Load, Measure, Noter, Outcome, Pace, over_tcp
+from turns import DIRECTORY, Load, Measure, Noter, Outcome, Pace, over_tcp, rotated
 
 NODES = 3
 SYSTEMS = ("fastzk", "zookeeper", "etcd")
@@ -48,9 +49,9 @@ NO_DISKS = ("tmpfs", "ramfs")
 def over_grpc(hosts: list[Address]) -> Measure:
     """etcd, under its own load."""
 
-    def measure(load: Load, pace: Pace) -> Outcome:
+    def measure(load: Load, pace: Pace, turn: int) -> Outcome:
         seconds = max(ETCD_S_MIN, pace.seconds)
-        got = etcd.load(hosts, ETCD_OPS[load.op], load.connections, load.window, pace.warm_up_s, seconds)
+        got = etcd.load(rotated(hosts, turn), ETCD_OPS[load.op], load.connections, load.window, pace.warm_up_s, seconds)
         is_mixed = load.op == "90/10"
         return Outcome(got.per_second, None if is_mixed else got.p50_us, None if is_mixed else got.p99_us)
 
@@ -59,9 +60,10 @@ def over_grpc(hosts: list[Address]) -> Measure:
 
 @contextlib.contextmanager
 def fastzk_running(size: int, directory: Path, options: Sequence[str] = ()) -> Iterator[list[Address]]:
-    """Nodes of fastzk, with more options, as the others' modules start theirs."""
+    """Nodes of fastzk, with more options, the leader first, as the others' modules start theirs."""
     with Ensemble(size, directory, ["--max-client-cnxns", "0", *options]) as ensemble:
-        yield [node.zk for node in ensemble.nodes]
+        leader = ensemble.leader()
+        yield [leader.zk, *(node.zk for node in ensemble.nodes if node is not leader)]
 
 
 @contextlib.contextmanager
@@ -93,7 +95,7 @@ def warm_up(systems: dict[str, Measure], seconds: float) -> None:
     for name, measure in systems.items():
         print(f"warming up {name}", flush=True)
         for load in WARM_UP:
-            measure(load, Pace(seconds, 0.0, 1))
+            measure(load, Pace(seconds, 0.0, 1), 1)
 
 
 def on_disk(noter: Noter, names: Sequence[str], warm_up_s: float) -> dict[str, str]:

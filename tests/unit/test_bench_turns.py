@@ -57,6 +57,12 @@ def test_systems_take_turns_and_are_noted_alike(tmp_path: Path) -> None:
     assert measured == {(op, what) for op in ops for what in ("per_second", "p50_us", "p99_us")} | {("90/10", "per_second")}
 
 
+def test_a_single_connection_goes_round_the_hosts() -> None:
+    hosts = [("a", 1), ("b", 2), ("c", 3)]
+    assert [turns.rotated(hosts, turn)[0] for turn in (1, 2, 3, 4)] == [*hosts, hosts[0]]
+    assert sorted(turns.rotated(hosts, 2)) == hosts
+
+
 @pytest.mark.parametrize("result", [Result(1.0, 10, errors=1), Result(1.0, 10, disorders=1), Result(0.0, 0)])
 def test_a_turn_that_is_worth_nothing_ends_the_scenario(result: Result) -> None:
     with pytest.raises(RuntimeError, match=r"what: .* errors"):
