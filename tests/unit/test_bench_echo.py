@@ -180,9 +180,11 @@ def liar(err: int = 0, xid_shift: int = 0, goodbye: bool = False) -> Iterator[Ad
 
         thread = threading.Thread(target=serve)
         thread.start()
-        yield "127.0.0.1", port
-        end.send(b"")
-        thread.join()
+        try:
+            yield "127.0.0.1", port
+        finally:
+            end.send(b"")
+            thread.join()
 
 
 BRIEF_DEALER = DealerLoad(1, 4, 1, warm_up_s=0.0, duration_s=0.05)
