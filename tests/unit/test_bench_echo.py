@@ -63,6 +63,7 @@ def test_kazoo_is_at_home(echo: Address) -> None:
         assert (data, stat.dataLength) == (b"x" * 100, 100)
         assert client.set("/some/path", b"").dataLength == 100
         assert client.exists("/some/path") == stat
+        assert client.delete("/some/path")
     finally:
         client.stop()
         client.close()

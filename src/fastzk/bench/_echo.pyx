@@ -22,6 +22,7 @@ from libc.string cimport memcpy, memset
 
 cdef enum:
     OP_CREATE = 1
+    OP_DELETE = 2
     OP_EXISTS = 3
     OP_GET_DATA = 4
     OP_SET_DATA = 5
@@ -100,7 +101,7 @@ cdef void reply(const char *record, uint32_t size, buffer_t *out) noexcept nogil
     elif op == OP_SET_DATA or op == OP_EXISTS:
         header(out, xid, 0, STAT_BYTES)
         buffer_append(out, data_reply + DATA_REPLY_BYTES - STAT_BYTES, STAT_BYTES)
-    elif op == OP_PING or op == OP_CLOSE:
+    elif op == OP_DELETE or op == OP_PING or op == OP_CLOSE:
         header(out, xid, 0, 0)
     elif op == OP_CREATE and size >= 12 and load_be32(record + 8) <= size - 12:
         path_bytes = load_be32(record + 8)
