@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 import etcd
+import foreign
 import pinning
 import turns
 import zookeeper
 from fastzk.bench.echo import echoing
 from fastzk.bench.load import Result
+from fastzk.testing.ensemble import process_name, wait_for
 from fastzk.testing.maven import Unavailable
 from figures import Book, Figure, figures
 from scenarios import floors, floors_native, versus
@@ -87,6 +89,31 @@ def test_what_cannot_be_had_is_told_with_how_to_get_it(
         module.describe()
 
 
+def test_a_server_of_others_that_ends_is_told_with_its_log(tmp_path: Path) -> None:
+    commands = [["sleep", "1000"], ["sh", "-c", "echo no such luck; exit 3"]]
+    with (
+        pytest.raises(RuntimeError, match=r"(?s)Others: a server ended with \[None, 3\].*no such luck"),
+        foreign.serving(commands, tmp_path, lambda: False, "Others"),
+    ):
+        pass
+
+
+def test_servers_of_others_are_gone_with_all_they_wrote(tmp_path: Path) -> None:
+    with foreign.home_below(tmp_path, "others") as home:
+        pid_path = home / "pid"
+        command = ["sh", "-c", f"sleep 1000 & echo $! > {pid_path}; wait"]
+        with foreign.serving([command], home, lambda: pid_path.exists() and pid_path.read_text() != "", "Others"):
+            pid = int(pid_path.read_text())
+            assert process_name(pid) == "sleep"
+        wait_for(lambda: process_name(pid) != "sleep" or is_zombie(pid), 5, "the server's own child to be gone")
+    assert list(tmp_path.iterdir()) == []
+
+
+def is_zombie(pid: int) -> bool:
+    """Dead, and its parent, which is not ours, has not looked yet."""
+    return ") Z " in Path(f"/proc/{pid}/stat").read_text()
+
+
 def test_a_load_stays_on_its_core_and_comes_back() -> None:
     before = os.sched_getaffinity(0)
     for server, client in pinning.places().values():
@@ -132,3 +159,16 @@ def test_versus_notes_disk_and_tmpfs(tmp_path: Path, disk: Path, monkeypatch: py
         ("create", 30, 20, "disk"),
         ("setData", 1, 1, "tmpfs"),
     ]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(2000)
+def test_versus_compares_all_three(tmp_path: Path, disk: Path) -> None:
+    """Needs Java, Maven and Go; the first time etcd is built."""
+    with Book(tmp_path / "book") as book:
+        versus.measure(book, 0.02)
+    found = taken(tmp_path / "book")
+    assert series(found, "fastzk") == series(found, "zookeeper")
+    extra = series(found, "etcd") - series(found, "fastzk")
+    assert all("linearizable" in told for told in extra)
+    assert all("tmpfs" in told for told in series(found, "fastzk") - series(found, "etcd"))
