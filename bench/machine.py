@@ -15,7 +15,10 @@ from pathlib import Path
 
 import zmq
 
+import etcd
+import zookeeper
 from fastzk.testing.ensemble import file_system_of
+from fastzk.testing.maven import Unavailable
 from figures import Condition, Figure
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -98,6 +101,18 @@ def of_machine(directory: Path) -> Figure:
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }
     return Figure("run", "machine", "fdatasync_p50_us", fdatasync_p50_us(directory), "us", about)
+
+
+def of_others() -> Figure:
+    """Which other systems there are to compare with, by what they say of themselves.  Says why one is missing."""
+    told: dict[str, Condition] = {}
+    for name, describe in (("ZooKeeper", zookeeper.describe), ("etcd", etcd.describe)):
+        try:
+            told[name] = describe()
+        except Unavailable as why:
+            print(f"{name} cannot be compared with: {why}", file=sys.stderr, flush=True)
+            told[name] = "not on this machine"
+    return Figure("run", "others", "systems", len(told), "", told)
 
 
 def warn_if_busy(machine: Figure) -> None:

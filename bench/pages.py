@@ -32,10 +32,15 @@ def number(value: float) -> str:
     return f"{rounded:,.{places}f}"
 
 
-def amount(value: float, unit: str) -> str:
-    """With its unit."""
+def with_unit(told: str, unit: str) -> str:
+    """A number and its unit, as they are written."""
     unit = UNITS.get(unit, unit)
-    return number(value) + (unit if unit in ("/s", "%") else f" {unit}" if unit else "")
+    return told + (unit if unit in ("/s", "%") else f" {unit}" if unit else "")
+
+
+def amount(value: float, unit: str) -> str:
+    """A figure with its unit."""
+    return with_unit(number(value), unit)
 
 
 def spread(found: Spread | None, unit: str = "") -> str:
@@ -59,7 +64,7 @@ def bound(row: Row) -> str:
     goal = row.goal
     told = f"{'≥' if goal.at_least else '≤'} "
     if goal.beside is None:
-        told += amount(goal.bound, goal.unit)
+        told += with_unit(f"{goal.bound:,g}", goal.unit)
     else:
         told += f"{goal.bound:g} × " + _beside(row)
     return told + (f" at p{goal.percentile} of the turns" if goal.percentile != 50 else "")
@@ -106,6 +111,7 @@ def content(results: Results) -> dict[str, Any]:
     runs = results.runs
     return {
         "machine": results.machine,
+        "others": results.others.conditions if results.others else {},
         "rows": rows,
         "counts": {verdict: sum(row.verdict == verdict for row in rows) for verdict in dict.fromkeys(row.verdict for row in rows)},
         "pictures": pictures,
@@ -134,6 +140,7 @@ def environment(is_html: bool) -> Environment:
         "number": number,
         "conditions": conditions,
         "bound": bound,
+        "sentence": lambda text: text[:1].upper() + text[1:],
         "reached": reached,
         "data_uri": lambda svg: "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode(),
         "cell": lambda text: str(text).replace("|", "\\|"),

@@ -70,6 +70,7 @@ class Results:
 
     def __init__(self) -> None:
         self.machine: Figure | None = None
+        self.others: Figure | None = None  # their conditions: which versions
         self.runs: dict[str, Run] = {}
         self._series: dict[tuple[object, ...], Series] = {}
 
@@ -88,6 +89,9 @@ class Results:
     def _add_run(self, figure: Figure) -> None:
         if figure.system == "machine":
             self.machine = figure
+            return
+        if figure.system == "others":
+            self.others = figure
             return
         about, name = figure.conditions, figure.system
         if figure.measure == "begun":

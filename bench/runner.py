@@ -22,6 +22,7 @@ from results import Results, load
 
 BENCH = Path(__file__).resolve().parent
 SCENARIOS = BENCH / "scenarios"
+COMPARED = {"versus", "curves"}  # need the other systems
 LONGEST = ("growth", "failover")  # come last, so that a run that is ended has all the others
 SCENARIO_MINUTES_MAX = 180.0  # of one; what takes longer hangs
 LEAVE_S_MAX = 60.0  # from the interrupt to the end, in which a scenario ends its nodes and removes their data
@@ -73,6 +74,8 @@ def run(plan: Plan) -> int:
     described = machine.of_machine(plan.book.parent)
     with Book(plan.book) as book:
         book.note(described)
+        if not COMPARED.isdisjoint(todo):
+            book.note(machine.of_others())
         machine.warn_if_busy(described)
         return tell(_run_all(todo, plan, commit, book))
 

@@ -6,7 +6,7 @@ Three sweeps (condition `sweep`), each for getData and for setData on 1,000 znod
   value_bytes   100, 1,000 and 10,000 bytes at 30 connections with a window of 50.
   rate          an open loop: requests leave when they are due, at 10 to 90 percent of what this server gave at 30 connections,
                 and a latency counts from when its request was due.  `load_percent` is that share, `rate` the requests per
-                second offered.
+                second offered, `unsent` those that were due and not sent, the server being behind.
 
 Both servers run all the time, and whose turn it is not is idle.  Both are warmed up first, for Java's sake.  A turn with an error
 or a reply out of order ends the scenario."""
@@ -100,6 +100,7 @@ def over_rates(sweep: Sweep, op: str, most: dict[str, float]) -> None:
                 result = sweep.measure(system, op, replace(USUAL, rate=float(rate)))
                 about = conditions_of(USUAL) | {"sweep": "rate", "load_percent": percent, "rate": rate}
                 sweep.note(system, op, result, turn, about)
+                sweep.book.note(Figure("curves", system, "unsent", result.unsent, "", {"op": op, "nodes": NODES, **about}, turn))
 
 
 def run(book: Book, scale: float) -> None:

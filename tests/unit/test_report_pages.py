@@ -53,6 +53,7 @@ def book(tmp_path_factory: pytest.TempPathFactory) -> Path:
     goal = GOALS[0]
     with Book(path) as made:
         made.note(THIS)
+        made.note(Figure("run", "others", "systems", 1, "", {"ZooKeeper": "Apache ZooKeeper 3.9.9, Java 17"}))
         for plot in plots.PLOTS:
             for figure in of_plot(plot):
                 made.note(figure)
@@ -114,7 +115,9 @@ def test_the_table_has_every_goal_with_figure_spread_ratio_and_verdict(both: Pag
         "40.0 (20.0 to 40.0; 3 turns)",
         "holds at the median |",
     ]
+    assert rows[0].startswith(f"| {GOALS[0].what}<br><sub>connections 30, nodes 3, op getData, value bytes 100, window 50<")
     assert rows[1].endswith("| not measured |")
+    assert "≤ 1,500 ms" in both.markdown
     for goal in GOALS:
         assert goal.what in both.markdown
     assert both.html.count('class="not"') == len(GOALS) - 1
@@ -123,7 +126,7 @@ def test_the_table_has_every_goal_with_figure_spread_ratio_and_verdict(both: Pag
 def test_the_machine_stands_on_top_of_both(both: Pages) -> None:
     for page in (both.html, both.markdown):
         head = page[: page.index("The goals")]
-        for told in ("Up 3000", "Linux 6.1", "ext4", "812 µs", "3.11.9", "4.3.5", "17.0.15", "1.5 %"):
+        for told in ("Up 3000", "Linux 6.1", "ext4", "812 µs", "3.11.9", "4.3.5", "17.0.15", "1.5 %", "Apache ZooKeeper 3.9.9"):
             assert told in head
     assert r"2 × Made \| Up 3000" in both.markdown, "a bar in a cell of Markdown"
 
