@@ -11,7 +11,7 @@ export FASTZK_BUILD_JOBS ?= $(shell nproc)
 
 .DEFAULT_GOAL := help
 .PHONY: help build test lint run demo systems bench bench-vs bench-first profile torture watch-torture failover fuzz corpus differential
-.PHONY: chaos kills sim zoo bench-report clean
+.PHONY: chaos kills sim zoo clean
 
 help:
 	@echo 'make build      .venv with fastzk-node, from the pinned dependencies'
@@ -127,6 +127,7 @@ SCALE ?= 1.0
 SCENARIOS ?=
 REPORT_OPTIONS ?=
 
+.PHONY: bench-report
 bench-report: build
 	$(BIN)/python bench/report.py run --scale $(SCALE) --scenarios '$(SCENARIOS)' $(REPORT_OPTIONS); status=$$?; \
 	    $(BIN)/python bench/report.py page && exit $$status
