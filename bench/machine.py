@@ -3,6 +3,7 @@
 Rule: nothing here names the machine or a place on it; the description is published with the figures.  It is one figure more in
 the book (`of_machine`): its value is what a sync of this disk takes, the rest stands in the conditions."""
 
+import hashlib
 import os
 import platform
 import re
@@ -29,15 +30,15 @@ BUSY_WATCH_S = 0.5
 BUSY_PERCENT_MAX = 5.0  # of all processors; what else runs then shows in the figures
 
 
-def commit() -> str:
-    """The commit that is measured, with `+changes` when the sources differ from it; empty where git does not know."""
+def commit(root: Path = ROOT) -> str:
+    """The commit that is measured, with a digest of what the sources have besides; empty where git does not know."""
 
     def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+        return subprocess.run(["git", *words], cwd=root, check=True, capture_output=True, text=True).stdout.strip()
 
     try:
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", *SOURCES)
-        return git("rev-parse", "--short=12", "HEAD") + ("+changes" if changed else "")
+        head, changes = git("rev-parse", "--short=12", "HEAD"), git("diff", "HEAD", "--", *SOURCES)
+        return head + (f"+{hashlib.sha256(changes.encode()).hexdigest()[:6]}" if changes else "")
     except (OSError, subprocess.CalledProcessError):
         return ""
 

@@ -4,7 +4,6 @@ Rule: nothing here is written by hand but the templates (bench/templates); each 
 conditions they were taken under and the spread of their turns."""
 
 import base64
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,21 +14,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from figures import Condition
 from goals import GOALS
 from plots import PLOTS, Picture, draw, split
-from results import Results, Series, Spread, load
+from results import Results, Series, Spread, load, number
 from verdicts import Row, judge, unmatched
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 SVG_BYTES_MAX = 100_000  # of all plots together: they are part of the repository
 UNITS = {"us": "µs", "1/s": "/s"}
-
-
-def number(value: float) -> str:
-    """Three digits that mean something."""
-    if not value or not math.isfinite(value):
-        return f"{value:g}"
-    places = max(0, 2 - math.floor(math.log10(abs(value))))
-    rounded = round(value, 2 - math.floor(math.log10(abs(value))))
-    return f"{rounded:,.{places}f}"
 
 
 def with_unit(told: str, unit: str) -> str:

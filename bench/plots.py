@@ -16,7 +16,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from figures import Condition
-from results import Results, Series, Spread
+from results import Results, Series, Spread, number
 
 COLORS = {"fastzk": "#1b6ca8", "zookeeper": "#c8553d", "etcd": "#588b3f", "floor": "#777777", "kazoo": "#b8860b"}
 OTHER_COLORS = ("#6a4c93", "#2a9d8f", "#8d6e63")
@@ -184,7 +184,7 @@ def _bars(axes: Axes, plot: Plot, series: Sequence[Series], differing: Sequence[
     )
     axes.set_yticks(places, [f"{system} {variant}".strip() for system, variant in groups])
     for place, spread in zip(places, spreads, strict=True):
-        axes.annotate(f"{spread.median:,.4g}", (spread.high, place), xytext=(5, 0), textcoords="offset points", va="center")
+        axes.annotate(number(spread.median), (spread.high, place), xytext=(5, 0), textcoords="offset points", va="center")
     axes.invert_yaxis()
     axes.margins(x=0.15)
     axes.grid(visible=False, axis="y")

@@ -4,6 +4,7 @@ Rules: when a scenario was begun again, what it had noted before does not count.
 median, the lowest and the highest of its turns.  Ratios are taken turn by turn where both sides have as many (they were taken
 in turns, so what else the machine did fell on both), else to the median of the other side."""
 
+import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -128,6 +129,15 @@ def ratios(one: Series, other: Series) -> list[float]:
         return [a / b for a, b in zip(one.values, other.values, strict=True) if b]
     middle = other.spread.median
     return [value / middle for value in one.values] if middle else []
+
+
+def number(value: float) -> str:
+    """Three digits that mean something."""
+    if not value or not math.isfinite(value):
+        return f"{value:g}"
+    places = max(0, 2 - math.floor(math.log10(abs(value))))
+    rounded = round(value, 2 - math.floor(math.log10(abs(value))))
+    return f"{rounded:,.{places}f}"
 
 
 def gather(lines: Iterable[Figure]) -> Results:

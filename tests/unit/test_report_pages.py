@@ -3,6 +3,7 @@
 Method: a book of made-up figures for every plot there is and for some of the goals; both pages are made from it and read."""
 
 import re
+import subprocess
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -16,7 +17,7 @@ import plots
 import report
 from figures import Book, Condition, Figure
 from goals import GOALS
-from results import load
+from results import load, number
 
 ABOUT: dict[str, Condition] = {
     "cpu": "Made | Up 3000",
@@ -166,7 +167,27 @@ def test_without_figures_the_page_says_how_to_get_them(tmp_path: Path, capsys: p
     [(0, "0"), (0.01234, "0.0123"), (1.0, "1.00"), (42.46, "42.5"), (999.6, "1,000"), (4_312_345.0, "4,310,000")],
 )
 def test_numbers_have_three_digits_that_mean_something(value: float, told: str) -> None:
-    assert pages.number(value) == told
+    assert number(value) == told
+
+
+def test_a_commit_says_whether_it_is_what_was_measured(tmp_path: Path) -> None:
+    def git(*words: str) -> None:
+        subprocess.run(["git", "-c", "user.name=x", "-c", "user.email=x@example.org", *words], cwd=tmp_path, check=True)
+
+    assert machine.commit(tmp_path) == "", "no repository"
+    git("init", "-q")
+    (tmp_path / "src").mkdir()
+    source = tmp_path / "src" / "a.py"
+    source.write_text("1\n")
+    git("add", ".")
+    git("commit", "-q", "-m", "one")
+    told = []
+    for text in ("1\n", "2\n", "3\n", "1\n"):
+        source.write_text(text)
+        told.append(machine.commit(tmp_path))
+    assert re.fullmatch("[0-9a-f]{12}", told[0])
+    assert told[3] == told[0]
+    assert len({*told}) == 3, "two changes are two versions"
 
 
 def test_this_machine_can_be_described(tmp_path: Path) -> None:
