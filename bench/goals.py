@@ -4,8 +4,7 @@ Rules: a goal names the figures it is about in the words of their scenario.  A c
 there must be one series only that fits.  All goals hold for three nodes on a real disk and values of 100 bytes, on two cores, and
 those beside another system for figures taken in turns in the same run."""
 
-import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from figures import Condition
@@ -34,25 +33,16 @@ class Goal:
     at_least: bool = False  # else at most
     beside: Beside | None = None  # then the bound is one of the ratio
     system: str = "fastzk"
-    percentile: int = 50  # of the turns
 
     def holds_for(self, value: float) -> bool:
         """True when the value is within the bound."""
         return value >= self.bound if self.at_least else value <= self.bound
 
-    def judged(self, values: Sequence[float]) -> float:
-        """The one of the turns' values that decides."""
-        if self.percentile == 50 or len(values) < 2:
-            return statistics.median(values)
-        return statistics.quantiles(values, n=100, method="inclusive")[self.percentile - 1]
-
 
 ZK = Beside("zookeeper")
-MILLION = 1_000_000
-
-
 KAZOO = Beside("kazoo")
 FLOOR = Beside("floor")
+MILLION = 1_000_000
 
 
 def _load(op: str, window: int, connections: int = 30, **more: Condition) -> Mapping[str, Condition]:

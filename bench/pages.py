@@ -57,7 +57,7 @@ def bound(row: Row) -> str:
         told += with_unit(f"{goal.bound:,g}", goal.unit)
     else:
         told += f"{goal.bound:g} × " + _beside(row)
-    return told + (f" at p{goal.percentile} of the turns" if goal.percentile != 50 else "")
+    return told
 
 
 def _beside(row: Row) -> str:
@@ -65,14 +65,6 @@ def _beside(row: Row) -> str:
     assert beside is not None, "only a ratio has another side"
     words = [beside.system if beside.system != row.goal.system else "", beside.measure, conditions(beside.conditions)]
     return " ".join(word for word in words if word)
-
-
-def reached(row: Row) -> str:
-    """The figure, and, where the goal asks for another statistic than the median, that one first."""
-    told = spread(row.figure, row.unit)
-    if row.goal.percentile != 50 and row.goal.beside is None and row.figure is not None:
-        return f"p{row.goal.percentile} {amount(row.judged, row.unit)}; median {told}"
-    return told
 
 
 def table_of(series: Sequence[Series]) -> dict[str, Any]:
@@ -131,7 +123,6 @@ def environment(is_html: bool) -> Environment:
         "conditions": conditions,
         "bound": bound,
         "sentence": lambda text: text[:1].upper() + text[1:],
-        "reached": reached,
         "data_uri": lambda svg: "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode(),
         "cell": lambda text: str(text).replace("|", "\\|"),
     }

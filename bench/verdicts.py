@@ -1,6 +1,6 @@
 """What the figures say of the goals: holds, falls short, not measured.
 
-Rules: a goal is judged by the median of the turns unless it names another percentile; one that the median reaches and a turn does
+Rules: a goal is judged by the median of the turns; one that the median reaches and a turn does
 not is said to hold "at the median".  What no figure speaks of is "not measured", with the reason, and so is what more than one
 series could be meant by: no figure is picked for being the better one."""
 
@@ -28,7 +28,6 @@ class Row:
     figure: Spread | None = None
     ratio: Spread | None = None  # to what the goal compares with
     zookeeper: Spread | None = None  # ratio to ZooKeeper's figure under the same conditions
-    judged: float = 0.0
 
 
 def judge(goal: Goal, results: Results) -> Row:
@@ -64,11 +63,10 @@ def judge(goal: Goal, results: Results) -> Row:
 
 
 def _decided(row: Row, values: Sequence[float]) -> Row:
-    value = row.goal.judged(values)
-    verdict: Verdict = "holds" if row.goal.holds_for(value) else "falls short"
-    if verdict == "holds" and row.goal.percentile == 50 and not all(map(row.goal.holds_for, values)):
+    verdict: Verdict = "holds" if row.goal.holds_for(Spread.of(values).median) else "falls short"
+    if verdict == "holds" and not all(map(row.goal.holds_for, values)):
         verdict = "holds at the median"
-    return replace(row, verdict=verdict, judged=value)
+    return replace(row, verdict=verdict)
 
 
 def _spread(values: Sequence[float]) -> Spread | None:
