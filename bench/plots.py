@@ -186,7 +186,7 @@ def _bars(axes: Axes, plot: Plot, series: Sequence[Series], differing: Sequence[
     for place, spread in zip(places, spreads, strict=True):
         axes.annotate(number(spread.median), (spread.high, place), xytext=(5, 0), textcoords="offset points", va="center")
     axes.invert_yaxis()
-    axes.margins(x=0.15)
+    axes.margins(x=0.2)
     axes.grid(visible=False, axis="y")
     axes.set_xlabel(plot.axis)
     axes.xaxis.set_major_formatter(FuncFormatter(_number))
