@@ -54,7 +54,6 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--op",
         choices=[*OPERATIONS, "mix"],
-        default="get",
         help="get (default), set, create, exists; children lists all --keys; delete takes what the connection created, "
         "creating it first; multi is --multi setData at once; mix is 90 percent get, the rest set",
     )
@@ -86,7 +85,7 @@ def parse(arguments: Sequence[str]) -> tuple[list[Address], Workload, str | None
     try:
         addresses, chroot = parse_hosts(hosts, NATIVE_PORT if options["protocol"] == "native" else ZOOKEEPER_PORT)
         options["prefix"] = chroot + options["prefix"]
-        options["mix"] = parse_mix(mix) if mix else MIXED if op == "mix" else {op: 100}
+        options["mix"] = parse_mix(mix) if mix else MIXED if op == "mix" else {op or "get": 100}
         return [(each.host, each.port) for each in addresses], Workload(**options), json_path
     except (ValueError, FastzkError) as error:
         known.error(str(error))
@@ -188,7 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if json_path is not None:
             write_json(for_programs(hosts, workload, result, is_interrupted), json_path)
     except KeyboardInterrupt:
-        return fail("interrupted before anything was measured", STATUS_WORTHLESS)
+        return fail("interrupted", STATUS_WORTHLESS)
     except UnreachableError as error:
         return fail(str(error), STATUS_USAGE)
     except (ConnectionError, RuntimeError) as error:
@@ -200,7 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print("interrupted")
         print(describe(result, workload))
     if result.operations == 0:
-        return fail("nothing was answered", STATUS_WORTHLESS)
+        return fail("interrupted before anything was measured" if is_interrupted else "nothing was answered", STATUS_WORTHLESS)
     return STATUS_CLEAN if result.is_clean else STATUS_WORTHLESS
 
 

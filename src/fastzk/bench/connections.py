@@ -95,7 +95,7 @@ def connect(address: Address, number: int = 0) -> socket.socket:
         stream.close()
         why = str(error)
         if why.startswith("closed") or isinstance(error, ConnectionResetError | BrokenPipeError):
-            why = "it closed the connection: it does not serve, or allows no more connections"
+            why = "it closed the connection: it does not serve, allows no more of them, or speaks another protocol"
         refused(address, number, why)
     return stream
 
@@ -136,12 +136,13 @@ def connect_native(context: "zmq.Context[zmq.Socket[bytes]]", address: Address, 
             link.monitor.poll(POLL_MS)
             is_open, over = link.take_news()
         if not is_open:
-            raise ConnectionError(over.partition(" ")[2] if over else f"no answer within {CONNECT_S_MAX:g} s")
+            why = over.partition(" ")[2] if over else f"no answer within {CONNECT_S_MAX:g} s"
+            raise ConnectionError(why if why == "could not connect" else f"{why}; is it the port of the native protocol?")
         link.send(GREETING)
         check_greeted(ask_native(link, ends)[4:])
     except ConnectionError as error:
         link.close()
-        refused(address, number, f"{error}; is it the port of the native protocol?")
+        refused(address, number, str(error))
     except BaseException:
         link.close()
         raise
