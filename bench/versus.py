@@ -1,4 +1,4 @@
-"""fastzk's figures, beside Apache ZooKeeper's: `make bench` (fastzk alone) and `make bench-vs`.
+"""fastzk's figures, beside Apache ZooKeeper's: `make bench-vs`; with --alone, without them.
 
 Rules: both get the same load from the same generator on the same machine and file system, in turns (A B A B...), so
 that what else the machine does falls on both.  The median of the turns is the figure, the extremes are printed with

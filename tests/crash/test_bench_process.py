@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fastzk.bench.command import main
-from fastzk.bench.load import OPERATIONS, Progress, Workload, run
+from fastzk.bench.load import OPERATIONS, Workload, run
 from fastzk.testing.ensemble import Ensemble, monitored
 
 pytestmark = pytest.mark.process
@@ -47,16 +47,12 @@ def test_cleaning_leaves_the_tree_as_it_was(node: Ensemble, options: list[str], 
 
 
 @pytest.mark.parametrize("protocol", ["zookeeper", "native"])
-def test_an_open_loop_holds_its_rate_and_tells_how_far_it_is(node: Ensemble, protocol: str) -> None:
+def test_an_open_loop_holds_its_rate(node: Ensemble, protocol: str) -> None:
     address = node.nodes[0].native if protocol == "native" else node.nodes[0].zk
-    told: list[Progress] = []
-    workload = Workload(connections=3, keys=10, rate=400.0, duration_s=1.2, warm_up_s=0.0, protocol=protocol)
-    result = run([address], workload, told.append)
+    workload = Workload(connections=3, keys=10, rate=3000.0, duration_s=0.3, warm_up_s=0.0, protocol=protocol)
+    result = run([address], workload)
     assert result.is_clean
-    assert sum(result.reads) + result.unsent == int(result.elapsed_s * 400) + 1
-    loading = [each for each in told if each.phase == "loading"]
-    assert len(loading) == 1
-    assert 0 < loading[0].per_second < 800
+    assert sum(result.reads) + result.unsent == pytest.approx(result.elapsed_s * 3000, abs=2)
 
 
 def test_the_other_port_is_told_from_the_right_one(node: Ensemble, capsys: pytest.CaptureFixture[str]) -> None:

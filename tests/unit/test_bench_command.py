@@ -2,12 +2,14 @@
 
 Method: its main() against a judging server (bench_judge.py); Ctrl-C against a process of it."""
 
+import importlib
 import json
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,12 @@ BRIEF = ["--connections", "2", "--window", "3", "--keys", "5", "--warm-up-s", "0
 
 def host_of(judge: Judge) -> str:
     return f"127.0.0.1:{judge.address[1]}"
+
+
+def test_the_package_installs_the_command() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    module, _, function = project["scripts"]["fastzk-bench"].partition(":")
+    assert getattr(importlib.import_module(module), function) is main
 
 
 def test_options_become_a_workload() -> None:
