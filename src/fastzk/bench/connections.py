@@ -19,6 +19,7 @@ Address = tuple[str, int]
 
 CONNECT_S_MAX = 10.0
 SESSION_TIMEOUT_MS = 30_000
+CONNECT_AT_ONCE = 100  # a session is a write; one after the other, the first of thousands would expire before the last is there
 POLL_MS = 20
 CLOSE_XID, CLOSE = 0x7FFFFFFF, -11
 OPEN_ACL = struct.pack(">iii5si6s", 1, 31, 5, b"world", 6, b"anyone")
@@ -80,24 +81,37 @@ def check_greeted(response: bytes) -> None:
 
 def connect(address: Address, number: int = 0) -> socket.socket:
     """A socket with a new session.  Raises UnreachableError."""
+    stream = begin(address, number)
+    try:
+        await_session(stream, address, number)
+    except BaseException:
+        stream.close()
+        raise
+    return stream
+
+
+def begin(address: Address, number: int) -> socket.socket:
+    """A socket that has asked for a session.  Raises UnreachableError."""
     try:
         stream = socket.create_connection(address, timeout=CONNECT_S_MAX)
+        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        stream.send(GREETING)  # what a fresh socket takes whole
     except OSError as error:
         refused(address, number, (error.strerror or str(error)).lower())
+    return stream
+
+
+def await_session(stream: socket.socket, address: Address, number: int) -> None:
+    """Waits for the answer to GREETING.  Raises UnreachableError."""
     try:
-        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        stream.sendall(GREETING)
         check_greeted(receive_frame(stream))
     except TimeoutError:
-        stream.close()
         refused(address, number, f"no session within {CONNECT_S_MAX:g} s")
     except OSError as error:
-        stream.close()
         why = str(error)
         if why.startswith("closed") or isinstance(error, ConnectionResetError | BrokenPipeError):
             why = "it closed the connection: it does not serve, allows no more of them, or speaks another protocol"
         refused(address, number, why)
-    return stream
 
 
 @contextmanager
@@ -105,8 +119,12 @@ def connections(hosts: Sequence[Address], count: int) -> Iterator[list[socket.so
     """So many connected sockets, over the hosts in turn; closed at the end, their sessions too.  Raises UnreachableError."""
     streams: list[socket.socket] = []
     try:
-        for number in range(count):
-            streams.append(connect(hosts[number % len(hosts)], number))
+        for first in range(0, count, CONNECT_AT_ONCE):
+            numbers = range(first, min(first + CONNECT_AT_ONCE, count))
+            for number in numbers:
+                streams.append(begin(hosts[number % len(hosts)], number))
+            for number in numbers:
+                await_session(streams[number], hosts[number % len(hosts)], number)
         yield streams
         # Who does not answer a goodbye has been measured all the same; its sessions end by their timeout.
         with suppress(OSError):
@@ -123,30 +141,32 @@ def connections(hosts: Sequence[Address], count: int) -> Iterator[list[socket.so
 # ---- the native protocol
 
 
-def connect_native(context: "zmq.Context[zmq.Socket[bytes]]", address: Address, number: int = 0) -> Link:
-    """A link with a new session.  Raises UnreachableError."""
+def begin_native(context: "zmq.Context[zmq.Socket[bytes]]", address: Address, number: int) -> Link:
+    """A link that is being made.  Raises UnreachableError."""
     try:
         socket.getaddrinfo(*address)  # libzmq says nothing of a name that nobody knows
-        link = Link(context, Host(*address), number, CONNECT_S_MAX)
+        return Link(context, Host(*address), number, CONNECT_S_MAX)
     except (OSError, zmq.ZMQError) as error:
         refused(address, number, (error.strerror or str(error)).lower())
+
+
+def await_link(link: Link, address: Address, number: int) -> None:
+    """Waits until the link stands, and asks for a session.  Raises UnreachableError."""
+    ends, is_open, over = time.monotonic() + CONNECT_S_MAX, False, None
+    while not is_open and over is None and time.monotonic() < ends:
+        link.monitor.poll(POLL_MS)
+        is_open, over = link.take_news()
+    if not is_open or not link.send(GREETING):
+        why = over.partition(" ")[2] if over else f"no answer within {CONNECT_S_MAX:g} s"
+        refused(address, number, why if why == "could not connect" else f"{why}; is it the port of the native protocol?")
+
+
+def await_native_session(link: Link, address: Address, number: int) -> None:
+    """Waits for the answer to GREETING.  Raises UnreachableError."""
     try:
-        ends, is_open, over = time.monotonic() + CONNECT_S_MAX, False, None
-        while not is_open and over is None and time.monotonic() < ends:
-            link.monitor.poll(POLL_MS)
-            is_open, over = link.take_news()
-        if not is_open:
-            why = over.partition(" ")[2] if over else f"no answer within {CONNECT_S_MAX:g} s"
-            raise ConnectionError(why if why == "could not connect" else f"{why}; is it the port of the native protocol?")
-        link.send(GREETING)
-        check_greeted(ask_native(link, ends)[4:])
+        check_greeted(ask_native(link, time.monotonic() + CONNECT_S_MAX)[4:])
     except ConnectionError as error:
-        link.close()
         refused(address, number, str(error))
-    except BaseException:
-        link.close()
-        raise
-    return link
 
 
 def ask_native(link: Link, ends: float) -> bytes:
@@ -173,8 +193,13 @@ def native_links(hosts: Sequence[Address], count: int, io_threads: int) -> Itera
     # A socket and the pair of its monitor for each connection.
     context.set(zmq.MAX_SOCKETS, min(3 * count + 64, context.get(zmq.SOCKET_LIMIT)))
     try:
-        for number in range(count):
-            links.append(connect_native(context, hosts[number % len(hosts)], number))
+        for first in range(0, count, CONNECT_AT_ONCE):
+            numbers = range(first, min(first + CONNECT_AT_ONCE, count))
+            for number in numbers:
+                links.append(begin_native(context, hosts[number % len(hosts)], number))
+            for wait in (await_link, await_native_session):
+                for number in numbers:
+                    wait(links[number], hosts[number % len(hosts)], number)
         yield links
         with suppress(ConnectionError):
             for link in links:
