@@ -1,5 +1,6 @@
-"""A small server of ZooKeeper's protocol, in plain Python, that judges what a load asks: each request must be a whole record of
-its kind, a create new and a delete of something that is there.  On request it answers wrongly, late, or not at all."""
+"""A small server of ZooKeeper's protocol, or of the native one, in plain Python, that judges what a load asks: each request must
+be a whole record of its kind, a create new and a delete of something that is there.  On request it answers wrongly, late, or not
+at all."""
 
 import contextlib
 import socket
@@ -9,10 +10,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+import zmq
+
 from fastzk.bench.connections import receive_frame
+from fastzk.wire.frames import frame, split_message
 from fastzk.wire.records import decode_request
 
 Address = tuple[str, int]
+GREETED = struct.pack(">iiqi16s?", 0, 30000, 1, 16, bytes(16), False)
 CREATE, DELETE, GET, SET, MULTI, CLOSE = 1, 2, 4, 5, 14, -11
 
 
@@ -38,6 +43,7 @@ class Judge:
     connections: int = 0
     asked: Counter[int] = field(default_factory=Counter)  # by operation, the preparing's too
     read: Counter[str] = field(default_factory=Counter)  # getData, by path
+    messages: Counter[int] = field(default_factory=Counter)  # of the native protocol, by the frames in them
     znodes: set[str] = field(default_factory=set)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -47,7 +53,7 @@ class Judge:
             receive_frame(stream)
             if not self.manners.has_session:
                 return
-            self.answer(stream, struct.pack(">iiqi16s?", 0, 30000, 1, 16, bytes(16), False))
+            self.answer(stream, GREETED)
             zxid, op, gets = 0, 0, 0
             while op != CLOSE:
                 payload = receive_frame(stream)
@@ -58,6 +64,27 @@ class Judge:
                     return
                 zxid += 1
                 self.answer(stream, struct.pack(">iqi", xid + shift, zxid, err) + bytes(68))
+
+    def serve_message(self, greeted: dict[bytes, Counter[int]], client: bytes, message: bytes) -> bytes | None:
+        """One message over ZeroMQ; gives the answer, empty for a goodbye and None for none."""
+        if not message:
+            greeted.pop(client, None)
+            return None
+        requests = split_message(message, 1 << 20)
+        if client not in greeted:
+            self.connections += 1
+            greeted[client] = Counter()
+            return frame(GREETED)
+        self.messages[len(requests)] += 1
+        replies = []
+        for payload in requests:
+            xid, op = struct.unpack_from(">ii", payload)
+            greeted[client][op] += 1
+            err, shift = self.judge(op, payload, greeted[client][GET])
+            if greeted[client][GET] and greeted[client][GET] == self.manners.closes_after:
+                return b""
+            replies.append(frame(struct.pack(">iqi", xid + shift, greeted[client].total(), err) + bytes(68)))
+        return b"".join(replies)
 
     def judge(self, op: int, payload: bytes, gets: int) -> tuple[int, int]:
         """Remembers and checks a request; gives the error and what is added to the xid."""
@@ -113,3 +140,33 @@ def judging(**manners: object) -> Iterator[Judge]:
     acceptor.join()
     for thread in threads:
         thread.join()
+
+
+@contextlib.contextmanager
+def judging_natively(**manners: object) -> Iterator[Judge]:
+    """The same behind a ROUTER, in one thread."""
+    judge = Judge(Manners(**manners))  # type: ignore[arg-type]
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as router, context.socket(zmq.PAIR) as end:
+        router.linger = 0
+        port = router.bind_to_random_port("tcp://127.0.0.1")
+        judge.address = ("127.0.0.1", port)
+        end.bind("inproc://end")
+
+        def serve() -> None:
+            greeted: dict[bytes, Counter[int]] = {}
+            with context.socket(zmq.PAIR) as ended:
+                ended.connect("inproc://end")
+                while not ended.poll(0):
+                    if router.poll(10):
+                        client, message = router.recv_multipart()
+                        answer = judge.serve_message(greeted, client, message)
+                        if answer is not None:
+                            router.send_multipart([client, answer])
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        try:
+            yield judge
+        finally:
+            end.send(b"")
+            thread.join()

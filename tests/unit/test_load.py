@@ -3,8 +3,11 @@
 Method: the histogram's places against plain arithmetic, and runs against a small server of the protocol that judges each
 request (bench_judge.py) and answers wrongly or late on request."""
 
+from collections import Counter
+from dataclasses import replace
+
 import pytest
-from bench_judge import CLOSE, CREATE, DELETE, GET, MULTI, SET, judging
+from bench_judge import CLOSE, CREATE, DELETE, GET, MULTI, SET, judging, judging_natively
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -113,6 +116,35 @@ def test_a_connection_that_ends_ends_the_run() -> None:
 def test_a_server_that_gives_no_session_is_named() -> None:
     with judging(has_session=False) as judge, pytest.raises(UnreachableError, match=f":{judge.address[1]}: .* does not serve"):
         run([judge.address], BRIEF)
+
+
+# ---- the native protocol
+
+NATIVE = Workload(connections=2, window=9, keys=10, operations=401, warm_up_s=0, protocol="native")
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_every_message_of_the_native_protocol_has_one_batch(batch: int) -> None:
+    """But the last of a run, and those of preparing (ten keys) and of goodbyes."""
+    with judging_natively() as judge:
+        result = run([judge.address], replace(NATIVE, batch=batch, mix={"get": 3, "set": 1}))
+    assert result.is_clean
+    assert result.operations == 401 == judge.asked[GET] + judge.asked[SET]
+    assert judge.connections == 1 + 2
+    judge.messages.subtract({10: 1, 1: 1 + 3})  # the keys; the prefix, and three sessions closed
+    assert +judge.messages == (Counter({1: 401}) if batch == 1 else Counter({4: 100, 1: 1}))
+
+
+def test_a_native_server_that_says_goodbye_ends_the_run() -> None:
+    with judging_natively(closes_after=50) as judge, pytest.raises(ConnectionError, match="while loading"):
+        run([judge.address], NATIVE)
+
+
+def test_cleaning_over_the_native_protocol_leaves_nothing() -> None:
+    with judging_natively() as judge:
+        run([judge.address], replace(NATIVE, mix={"create": 3, "delete": 1}, batch=3, is_cleaning=True))
+    assert judge.asked[CREATE] > 200
+    assert judge.znodes == set()
 
 
 # ---- the open loop
