@@ -3,45 +3,15 @@
 Rules: one ensemble runs at a time.  A measurement in which a request failed is no measurement: it fails.  Nodes keep their data
 below build/, so that a sync is one where build/ is on a disk."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
-from fastzk.bench._load import Load
-from fastzk.bench._requests import OPERATIONS, Requests
 from fastzk.bench.load import Address, Workload, new_load, new_requests, prepare, sockets
+from fastzk.bench.workload import PROTOCOLS
 from fastzk.testing.ensemble import Ensemble, file_system_of
-
-DIRECTORY = Path(__file__).parents[1] / "build" / "bench"
-PROTOCOLS = ("zookeeper", "native")
-ROUND_NS_MAX = 60_000_000_000
-RATES: list[tuple[str, float]] = []  # what each throughput gave per second, the median of its rounds
-
-pytest.register_assert_rewrite("cores")
-
-
-@dataclass
-class Loaded:
-    """Open connections, and what is asked through them."""
-
-    load: Load
-    requests: Requests
-
-    def ask(self, operation: str, count: int) -> None:
-        """So many of an operation, all answered; delete takes what was created before, and that must be so many."""
-        if operation == "delete":
-            self.requests.remove_own()
-        else:
-            self.requests.mix([int(each == operation) for each in OPERATIONS])
-        counts = self.load.run(0, ROUND_NS_MAX, count)
-        assert counts["operations"] == count, counts
-        assert not counts["errors"] and not counts["disorders"], counts  # noqa: PT018
-
-
-OpenLoad = Callable[[Workload], AbstractContextManager[Loaded]]
+from loaded import DIRECTORY, RATES, ROUND_NS_MAX, Loaded, OpenLoad
 
 
 @pytest.fixture(params=[1, 3], ids=["1 node", "3 nodes"], scope="session")

@@ -13,7 +13,6 @@ from random import Random
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from conftest import DIRECTORY
 from cores import (
     ANY_VERSION,
     CREATE,
@@ -38,6 +37,7 @@ from fastzk.storage.log import LogWriter, SegmentLog
 from fastzk.storage.segments import End
 from fastzk.testing.blocks import next_range
 from fastzk.wire import records
+from loaded import DIRECTORY
 
 ROUNDS = 30
 THOUSAND = 1000

@@ -6,8 +6,8 @@ Method: one connection, one request under way; each round is one request and its
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from conftest import Loaded, OpenLoad
 from fastzk.bench.load import OPERATIONS, Workload
+from loaded import Loaded, OpenLoad
 
 ROUNDS, WARM_UPS = 200, 20
 KEYS = 100

@@ -102,6 +102,14 @@ def test_the_json_has_rates_percentiles_and_histograms(tmp_path: Path, capsys: p
         assert kind["p50_us"] in floors
 
 
+def test_a_file_that_cannot_be_written_is_told_and_the_result_too(capsys: pytest.CaptureFixture[str]) -> None:
+    with judging() as judge:
+        assert main([host_of(judge), *BRIEF, "--json", "/nowhere/result.json"]) == 2
+    told = capsys.readouterr()
+    assert "per second" in told.out
+    assert "/nowhere/result.json" in told.err
+
+
 def test_error_answers_have_status_1_and_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     with judging(err=-102) as judge:
         assert main([host_of(judge), *BRIEF, "--op", "set"]) == 1

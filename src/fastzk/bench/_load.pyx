@@ -192,7 +192,7 @@ cdef class Load:
     def run(self, uint64_t warm_up_ns, uint64_t duration_ns, uint64_t operations_max=0) -> dict:
         """Loads the connections for so long, after a warm-up that is not counted, or until so many operations (0: no
         bound); then waits for what is under way.  Raises ConnectionError when the server closed a connection."""
-        cdef uint64_t began, ended, counted, unsent
+        cdef uint64_t began, ended, counted, unsent = 0
         self._forget()
         self.errors = self.disorders = self.lost = self.answered = 0
         self.first_error = 0
@@ -207,7 +207,9 @@ cdef class Load:
                 began = now_ns()
             counted = self._turns(began + duration_ns, operations_max or UINT64_MAX)
             ended = now_ns()
-            unsent = 0 if operations_max or self.is_stopped else self._unsent(ended)
+            if self.interval_ns and not self.lost and not operations_max and not self.is_stopped:
+                self._send_due(ended)
+                unsent = self._unsent(ended)
             self._turns(ended + DRAIN_S * SECOND_NS, 0)
             self.is_stopped = False
         if self.lost:
@@ -308,15 +310,14 @@ cdef class Load:
         ppoll(&waited, 1, &timeout, NULL)
 
     cdef uint64_t _unsent(self, uint64_t now) noexcept nogil:
-        """The requests that were due and have not left."""
+        """The requests that were due and have not left: their windows are full."""
         cdef uint64_t found = 0, number
         cdef uint32_t i
-        if self.interval_ns:
-            for i in range(self.lane_count):
-                number = self.lanes[i].due
-                while self._due_ns(number) <= now:
-                    found += 1
-                    number += self.lane_count
+        for i in range(self.lane_count):
+            number = self.lanes[i].due
+            while self._due_ns(number) <= now:
+                found += 1
+                number += self.lane_count
         return found
 
     # ---- replies

@@ -114,7 +114,7 @@ def describe(result: Result, workload: Workload) -> str:
             lines.append(f"{name:>12}: " + "   ".join(told) + "   microseconds")
     if result.unsent:
         lines.append(
-            f"behind: {result.unsent:,} of the requests due at {workload.rate:,.0f} per second could not be sent in time; "
+            f"behind: {result.unsent:,} of the requests due at {workload.rate:,.0f} per second never left: "
             f"the windows ({workload.connections} x {workload.window}) were full"
         )
     if not result.is_clean:
@@ -180,12 +180,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     hosts, workload, json_path = parse(sys.argv[1:] if arguments is None else arguments)
     is_interrupted = False
     try:
-        try:
-            result = run(hosts, workload, tell_progress if sys.stderr.isatty() else None)
-        except Interrupted as ended:
-            result, is_interrupted = ended.result, True
-        if json_path is not None:
-            write_json(for_programs(hosts, workload, result, is_interrupted), json_path)
+        result = run(hosts, workload, tell_progress if sys.stderr.isatty() else None)
+    except Interrupted as ended:
+        result, is_interrupted = ended.result, True
     except KeyboardInterrupt:
         return fail("interrupted", STATUS_WORTHLESS)
     except UnreachableError as error:
@@ -195,9 +192,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         return fail(str(error), STATUS_USAGE)
     if json_path != "-":
-        if is_interrupted:
-            print("interrupted")
-        print(describe(result, workload))
+        print(("interrupted\n" if is_interrupted else "") + describe(result, workload))
+    if json_path is not None:
+        try:
+            write_json(for_programs(hosts, workload, result, is_interrupted), json_path)
+        except OSError as error:
+            return fail(str(error), STATUS_USAGE)
     if result.operations == 0:
         return fail("interrupted before anything was measured" if is_interrupted else "nothing was answered", STATUS_WORTHLESS)
     return STATUS_CLEAN if result.is_clean else STATUS_WORTHLESS
