@@ -20,8 +20,8 @@ help:
 	@echo 'make systems    Hadoop, Kafka, BookKeeper, MetaMQ, Curator, Codis, ClickHouse, Patroni, kazoo: on three nodes, whose leader is killed meanwhile'
 	@echo 'make lint       ruff, mypy --strict, cython-lint'
 	@echo 'make run        an ensemble of three nodes on loopback, until Ctrl-C'
-	@echo 'make bench      requests per second and latencies of one node and of three'
-	@echo 'make bench-vs   the same beside Apache ZooKeeper, in turns'
+	@echo 'make bench      latency and throughput of every operation, on one node and three, over both protocols; the core alone'
+	@echo 'make bench-vs   one node and three beside Apache ZooKeeper, in turns'
 	@echo 'make profile    where a loaded node spends its time (perf)'
 	@echo 'make torture    100 million reads of the arena under a writer'
 	@echo 'make watch-torture   a million events (ROUNDS=...), none of them late, lost or doubled'
@@ -74,7 +74,7 @@ demo: build
 	$(BIN)/python tools/demo.py
 
 bench: build
-	$(BIN)/python bench/versus.py --alone
+	$(BIN)/python -m pytest -q bench --benchmark-columns=min,median,mean,max,rounds --benchmark-sort=name
 
 bench-vs: build
 	$(BIN)/python bench/versus.py

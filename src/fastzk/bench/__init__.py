@@ -1,1 +1,1 @@
-"""How fast a server of ZooKeeper's protocol is: a compiled load generator and its report."""
+"""How fast a server is, of ZooKeeper's protocol or of fastzk's own: a compiled load generator and its command, fastzk-bench."""

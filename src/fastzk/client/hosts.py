@@ -26,19 +26,19 @@ class Address(NamedTuple):
         return f"tcp://{host}:{self.port}"
 
 
-def parse_hosts(hosts: str | Sequence[str]) -> tuple[tuple[Address, ...], str]:
+def parse_hosts(hosts: str | Sequence[str], default_port: int = NATIVE_PORT) -> tuple[tuple[Address, ...], str]:
     """The addresses in a connection string, or in a list of its parts, and its chroot ("" when there is none).
 
     Raises ConfigurationError, or InvalidPathError for the chroot."""
     text = hosts if isinstance(hosts, str) else ",".join(part.strip() for part in hosts).replace(",/", "/")
     names, slash, chroot = text.partition("/")
-    addresses = tuple(_parse_address(part.strip()) for part in names.split(",") if part.strip())
+    addresses = tuple(_parse_address(part.strip(), default_port) for part in names.split(",") if part.strip())
     if not addresses:
         raise ConfigurationError(f"no host in {text!r}")
     return addresses, paths.normalise(slash + chroot) if chroot.strip("/") else ""
 
 
-def _parse_address(text: str) -> Address:
+def _parse_address(text: str, default_port: int) -> Address:
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
         is_port_wrong = not bracket or (rest != "" and not rest.startswith(":"))
@@ -48,7 +48,7 @@ def _parse_address(text: str) -> Address:
         is_port_wrong = ":" in port or (colon != "" and not port)
     if is_port_wrong or not host or (port and not port.isdecimal()):
         raise ConfigurationError(f"{text!r} is not host:port")
-    number = int(port) if port else NATIVE_PORT
+    number = int(port) if port else default_port
     if not 0 < number < 65536:
         raise ConfigurationError(f"port {number} of {text!r} does not exist")
     return Address(host, number)
