@@ -262,7 +262,6 @@ def main(shim: str | None, count: int) -> None:
     library = ctypes.CDLL(shim) if shim else None
     begin, end = (library.count_begin, library.count_end) if library else (uncounted, uncounted)
     bench = Bench(2 * count)
-    gc.disable()
     for name in ROWS:
         each(name, bench, 2 * count, uncounted, uncounted)
         for times in (count, 2 * count):
@@ -270,4 +269,5 @@ def main(shim: str | None, count: int) -> None:
 
 
 if __name__ == "__main__":
+    gc.disable()  # it would come now and then, and its instructions are not the rows'
     main(sys.argv[2] if len(sys.argv) > 2 else None, int(sys.argv[1]) if len(sys.argv) > 1 else 300)

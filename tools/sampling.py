@@ -1,7 +1,7 @@
 """What processes do, as stacks with counts: two samplers, each right about what the other cannot see.
 
-  perf     what runs, in every thread, the kernel included, at the cost of an interrupt.  Up to CPython 3.11 it cannot see which
-           Python function runs: all of them are the interpreter's own loop.
+  perf     what runs, in every thread, the kernel included, at the cost of an interrupt.  It cannot see which Python function
+           runs: all of them are the interpreter's own loop.
   py-spy   Python and compiled frames in one stack (--native), without the kernel.  It stops the process for each sample, and
            samples what waits as well: stacks that end in a waiting call are counted apart.
 
@@ -123,8 +123,6 @@ def perf_frame(symbol: str, binary: str) -> str:
         return f"{symbol}_[k]"
     if symbol == "[unknown]":
         return f"[{binary_of(binary)}]"
-    if symbol.startswith("py::"):  # CPython 3.12 and later, started with PYTHONPERFSUPPORT=1
-        return f"{symbol[4:]}_[p]"
     if "/fastzk/" in binary and ".so" in binary:
         return f"{cython_name(symbol)}_[c]"
     return INTERPRETER if CALLS.fullmatch(symbol) and is_python(binary) else symbol
