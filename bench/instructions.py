@@ -8,7 +8,7 @@ nothing of caches, of the kernel, or of how long an instruction takes: bench/ an
 
 How it works: valgrind runs counted.py, which does each operation N and 2N times in one compiled call; the difference, divided by
 N, is the cost of one, with what it calls in libraries.  Everything outside is not counted.  What callgrind has found of each row
-stays in build/callgrind, for `callgrind_annotate FILE`: which function spends how much.
+stays in build/callgrind/ROW.COUNT, for `callgrind_annotate --auto=no FILE`: which function spends how much.
 
 Rule: counts are compared only with those of equal make.  A compiler, its flags, Cython, Python or the C library make others:
 then the comparison is left out and said to be (Incomparable), and --write begins anew.  For the same reason the C library is told
@@ -34,7 +34,8 @@ BUILD = HERE.parent / "build" / "callgrind"
 COUNT = 300  # operations; a reply's worth of each must stay below the backlog at which a worker stops reading
 MARGIN_PERCENT = 5.0
 VALGRIND_S_MAX = 300.0
-PLAIN = ["AVX512F", "AVX512VL", "AVX512BW", "AVX2", "AVX", "BMI2", "SSE4_2", "SSE4_1", "SSSE3", "ERMS", "FSRM"]
+# What glibc is told not to have.
+FEATURES = "AVX512F AVX512VL AVX512BW AVX2 AVX AVX_Fast_Unaligned_Load BMI2 SSE4_2 SSE4_1 SSSE3 ERMS FSRM".split()
 NAMED = re.compile(r"^desc: Trigger: Client Request: (.+) x (\d+)$", re.MULTILINE)
 TOTAL = re.compile(r"^totals: (\d+)$", re.MULTILINE)
 PRODUCER = re.compile(rb"GNU C\d* [^\0]+|clang version [^\0]+")
@@ -87,8 +88,8 @@ def make() -> dict[str, str]:
         "cython": version("Cython"),
         "python": platform.python_version(),
         "libc": " ".join(platform.libc_ver()),
-        "machine": platform.machine(),
-        "xxhash": version("xxhash"),
+        "machine": platform.machine() + (" with avx2" if " avx2 " in Path("/proc/cpuinfo").read_text(encoding="utf-8") else ""),
+        "xxhash": version("xxhash"),  # it takes the widest registers there are; valgrind has those of AVX2 at most
     }
 
 
@@ -119,14 +120,18 @@ def count() -> dict[str, float]:
         "PYTHONHASHSEED": "0",
         "PYTHONPATH": str(Path(fastzk.__file__).parents[1]),
         "LD_BIND_NOW": "1",  # else the first call of each library function costs more
-        "GLIBC_TUNABLES": "glibc.cpu.hwcaps=" + ",".join(f"-{feature}" for feature in PLAIN),
+        "GLIBC_TUNABLES": "glibc.cpu.hwcaps=" + ",".join(f"-{feature}" for feature in FEATURES),
     }
     command = [valgrind, "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={BUILD / 'out'}"]
     command += [sys.executable, str(HERE / "counted.py"), str(COUNT), str(shim())]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=VALGRIND_S_MAX)
     if done.returncode != 0:
         raise Uncountable(f"valgrind ended with status {done.returncode}\n{done.stderr[-4000:]}")
-    return costs({path.name: path.read_text(encoding="utf-8") for path in BUILD.glob("out.*")})
+    dumps = {path: path.read_text(encoding="utf-8") for path in BUILD.glob("out.*")}
+    for path, text in dumps.items():
+        if named := NAMED.search(text):
+            path.rename(BUILD / f"{re.sub('[^A-Za-z]+', '-', named[1])}.{named[2]}")
+    return costs({path.name: text for path, text in dumps.items()})
 
 
 def costs(dumps: dict[str, str]) -> dict[str, float]:
