@@ -4,7 +4,7 @@
 
 A line of FOLDED is a stack from its root to its leaf, frames parted by `;`, a blank, and how often it was seen.  The end of a
 frame's name says of what kind it is, which gives its colour: `_[k]` the kernel, `_[c]` fastzk's compiled core, `_[p]` Python,
-none of them: anybody's compiled code.
+`_[i]` the interpreter, none of them: anybody's compiled code.
 
 The root is at the top.  A frame is as wide as the share of the samples that it is in, and stands below its caller; its
 neighbours are sorted by name, so left and right mean nothing.  What flamegraph.js does needs no more than this file."""
@@ -25,9 +25,15 @@ ROW = 17
 TOP = 46  # what stands above the frames: the title, and what the mouse is on
 CHARACTER = 6.62  # how wide one is, in pixels; flamegraph.js cuts names by the same
 PIXELS_MIN = 0.25  # a frame below that is left out, with all that it calls
-KINDS = {"_[k]": "kernel", "_[c]": "core", "_[p]": "python"}
+KINDS = {"_[k]": "kernel", "_[c]": "core", "_[p]": "python", "_[i]": "interpreter"}
 # Of each kind: hue, its spread, saturation and lightness in percent.
-COLOURS = {"kernel": (28, 14, 88, 68), "core": (135, 24, 45, 64), "python": (210, 18, 68, 72), "other": (4, 16, 68, 74)}
+COLOURS = {
+    "python": (210, 18, 68, 72),
+    "interpreter": (262, 14, 45, 76),
+    "core": (135, 24, 45, 64),
+    "kernel": (32, 12, 88, 68),
+    "other": (4, 12, 68, 74),
+}
 SCRIPT = Path(__file__).with_suffix(".js")
 STYLE = """
 text { font: 11px monospace; fill: #111; pointer-events: none; }
@@ -126,14 +132,14 @@ def flame_graph(stacks: Mapping[Stack, int], title: str) -> str:
     height = TOP + root.depth * ROW + 8
     legend = "".join(
         f'<tspan dx="14" fill="{colour("", kind)}">&#9632;</tspan><tspan> {text}</tspan>'
-        for kind, text in (("python", "Python"), ("core", "compiled core"), ("kernel", "kernel"), ("other", "other"))
+        for kind, text in zip(COLOURS, ("Python", "interpreter", "compiled core", "kernel", "other"), strict=True)
     )
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}">',
         f"<style>{STYLE}</style>",
         '<rect width="100%" height="100%" fill="#fcfcfa"/>',
         f'<text id="title" x="4" y="18">{escape(title)}</text>',
-        f'<text x="{WIDTH - 560}" y="18">{legend}</text>',
+        f'<text x="{WIDTH - 640}" y="18">{legend}</text>',
         f'<text id="search" class="button" x="{WIDTH - 130}" y="18">search</text>',
         f'<text id="whole" class="button" x="{WIDTH - 70}" y="18">whole</text>',
         '<text id="told" x="4" y="36"> </text>',

@@ -123,8 +123,10 @@ class Report:
         count = samples.running.total()
         core = 100 * count / (sampling.PERF_HZ * self.seconds)
         print(f"\n== {process.name}: {count} samples in {self.seconds:g} s, {core:.0f} % of one core")
+        rows("thread", sampling.thread_shares(samples.running), count)
         rows("binary", samples.binaries, count)
         rows("function (its own time)", sampling.own_shares(samples.running), count)
+        rows("what the interpreter called, with all below", sampling.called_shares(samples.running), count)
 
     def _draw(self, stacks: Counter[Stack], name: str, title: str) -> None:
         base = self.directory / name

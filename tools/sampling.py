@@ -25,12 +25,12 @@ SPY_HZ = 40  # a stop of some milliseconds each
 STACK_BYTES = 16_384  # copied with each of perf's samples, to be unwound later
 HEAD = re.compile(r"^(\S.*?)\s+(\d+)/(\d+)\s*$")
 FRAME = re.compile(r"^\s+[0-9a-f]+ (.*) \(([^()]*)\)$")
-# The steps by which the interpreter calls; a run of them is one frame.
+# The steps by which the interpreter calls: a run of them is one frame.
 CALLS = re.compile(
     r"_?Py(Eval|Run|_Run|_Bytes)\w*|_?PyFunction_Vectorcall|_?PyObject_(Fast|Make)?(Tp)?(Vectorc|C)all\w*|_?PyVectorcall_\w+|"
     r"(run_mod|vectorcall|method_vectorcall|cfunction|gen_send_ex|gen_iternext|slot_tp_call|__libc_start|_start\b|main\b)\w*"
 )
-INTERPRETER = "[interpreter]"
+INTERPRETER = "[interpreter]_[i]"
 WAITS = re.compile(r"_*(p?poll|epoll_p?wait|p?select|futex\w*|pthread_cond_\w*wait\w*|(clock_)?nanosleep|wait4|waitpid)\b")
 SPY_FRAME = re.compile(r"^(.*) \((.*)\)$")
 
@@ -125,12 +125,9 @@ def perf_frame(symbol: str, binary: str) -> str:
         return f"[{binary_of(binary)}]"
     if "/fastzk/" in binary and ".so" in binary:
         return f"{cython_name(symbol)}_[c]"
-    return INTERPRETER if CALLS.fullmatch(symbol) and is_python(binary) else symbol
-
-
-def is_python(binary: str) -> bool:
-    """Whether a binary is the interpreter, or what starts it."""
-    return re.search(r"/(lib)?python3|/libc\.so", binary) is not None
+    if re.search(r"/(lib)?python3[^/]*$|/libc\.so[^/]*$", binary) and CALLS.fullmatch(symbol):
+        return INTERPRETER
+    return f"{symbol}_[i]" if re.search(r"/(lib)?python3[^/]*$", binary) else symbol
 
 
 def binary_of(path: str) -> str:
@@ -199,6 +196,26 @@ def own_shares(stacks: Counter[Stack]) -> Counter[str]:
     for stack, count in stacks.items():
         own[stack[-1] if stack else "[unknown]"] += count
     return own
+
+
+def thread_shares(stacks: Counter[Stack]) -> Counter[str]:
+    """Samples by thread.  A thread without a name of its own has its process's."""
+    shares: Counter[str] = Counter()
+    for stack, count in stacks.items():
+        shares[stack[0] if stack and stack[0].startswith("thread ") else "the first thread"] += count
+    return shares
+
+
+def called_shares(stacks: Counter[Stack]) -> Counter[str]:
+    """Samples by the compiled function that the interpreter called, with what that called; its own are the interpreter's."""
+    shares: Counter[str] = Counter()
+    for stack, count in stacks.items():
+        last = max((place for place, name in enumerate(stack) if name.endswith("_[i]")), default=-1)
+        if last >= 0:
+            # A library without symbols has no name that tells anything; what it calls may have one.
+            below = stack[last + 1 :]
+            shares[next((name for name in below if not name.startswith("[")), below[0] if below else INTERPRETER)] += count
+    return shares
 
 
 def python_shares(stacks: Counter[Stack]) -> Counter[str]:

@@ -119,13 +119,15 @@ def test_a_line_that_is_no_stack_is_named() -> None:
 def test_stacks_of_perf() -> None:
     found = sampling.parse_perf(PERF.splitlines(keepends=True))
     assert found[700].running == Counter({
-        ("[interpreter]", "[_zmq]", "__send", "finish_task_switch_[k]"): 1,
-        ("[interpreter]", "apply.Machine.apply_[c]", "tree.tree_find_[c]"): 1,
+        ("[interpreter]_[i]", "[_zmq]", "__send", "finish_task_switch_[k]"): 1,
+        ("[interpreter]_[i]", "apply.Machine.apply_[c]", "tree.tree_find_[c]"): 1,
         ("thread ZMQbg/IO/0", "[libzmq]"): 1,
     })  # fmt: skip
     assert found[700].binaries == Counter({"[kernel.kallsyms]": 1, "tree": 1, "libzmq": 1})
     assert found[702].running == Counter({(): 1})
-    assert sampling.own_shares(found[700].running)["tree.tree_find_[c]"] == 1
+    assert sampling.own_shares(found[700].running) == Counter(["finish_task_switch_[k]", "tree.tree_find_[c]", "[libzmq]"])
+    assert sampling.thread_shares(found[700].running) == Counter({"the first thread": 2, "thread ZMQbg/IO/0": 1})
+    assert sampling.called_shares(found[700].running) == Counter(["__send", "apply.Machine.apply_[c]"])
 
 
 def test_stacks_of_py_spy() -> None:
