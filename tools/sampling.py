@@ -71,12 +71,13 @@ def perf(pids: Iterable[int], seconds: float, data: Path) -> dict[int, Samples]:
 
     Leaves perf's own record in `data`.  Raises Missing when perf is not there or not permitted."""
     listed = ",".join(map(str, pids))
-    command = [perf_command(), "record", "-q", "-F", str(PERF_HZ), "-e", "cpu-clock", "--call-graph", f"dwarf,{STACK_BYTES}"]
+    command = [perf_command(), "record", "-F", str(PERF_HZ), "-e", "cpu-clock", "--call-graph", f"dwarf,{STACK_BYTES}"]
     command += ["-p", listed, "-o", str(data), "--", "sleep", str(seconds)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
+        why = done.stderr.strip() or f"status {done.returncode}, without a word"
         raise Missing(
-            f"perf cannot sample {listed}: {done.stderr.strip()}; it takes root, or CAP_PERFMON, "
+            f"perf cannot sample {listed}: {why}; it takes root, or CAP_PERFMON, "
             "or kernel.perf_event_paranoid <= 1 and processes of one's own"
         )
     told = [perf_command(), "script", "--no-inline", "-i", str(data), "-F", "comm,pid,tid,ip,sym,dso"]
