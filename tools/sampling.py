@@ -32,6 +32,10 @@ CALLS = re.compile(
 )
 INTERPRETER = "[interpreter]_[i]"
 WAITS = re.compile(r"_*(p?poll|epoll_p?wait|p?select|futex\w*|pthread_cond_\w*wait\w*|(clock_)?nanosleep|wait4|waitpid)\b")
+# The C library's wait for a lock has no name where it is stripped; who asked for it has.
+LOCK_WAITS = re.compile(
+    r";(Condition\.wait|Thread\._wait_for_tstate_lock) \(threading\.py[^;]*\)(;[^;]+ \((libpython|libc\.so)[^;]*\))+$"
+)
 SPY_FRAME = re.compile(r"^(.*) \((.*)\)$")
 
 
@@ -171,7 +175,7 @@ def parse_spy(lines: Iterable[str]) -> Samples:
     for line in lines:
         stack, _, count = line.strip().rpartition(" ")
         frames = stack.split(";")
-        if WAITS.match(frames[-1]):
+        if WAITS.match(frames[-1]) or LOCK_WAITS.search(stack):
             samples.waiting += int(count)
         else:
             samples.running[tuple(map(spy_frame, frames))] += int(count)
