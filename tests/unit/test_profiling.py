@@ -50,7 +50,7 @@ fzk1-worker1  702/702
 
 """
 SPY = """main (fastzk/node/main.py);Engine._turn (fastzk/node/engine.py);Poller.poll (zmq/sugar/poll.py);poll (libc.so.6) 7
-Thread.run (threading.py);Event.wait (threading.py);Condition.wait (threading.py);0x7f61 (libpython3.11.so.1.0);0x7f61 (libc.so.6);0x7f60 (libc.so.6) 4
+Event.wait (threading.py);Condition.wait (threading.py);0x7f61 (libpython3.11.so.1.0);0x7f61 (libc.so.6);0x7f60 (libc.so.6) 4
 main (fastzk/node/main.py);NodeCore._apply (fastzk/node/core.py);apply (fastzk/_core/apply.pyx);hash_bytes (bytes.h) 2
 main (fastzk/node/main.py);0x7f6077 (zmq/_zmq.cpython-311-x86_64-linux-gnu.so) 1
 """
