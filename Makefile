@@ -22,7 +22,6 @@ help:
 	@echo 'make run        an ensemble of three nodes on loopback, until Ctrl-C'
 	@echo 'make bench      latency and throughput of every operation, on one node and three, over both protocols; the core alone'
 	@echo 'make bench-vs   one node and three beside Apache ZooKeeper, in turns'
-	@echo 'make bench-report   all measurements, and the page of them: docs/performance.md'
 	@echo 'make profile    flame graphs of three nodes under load (OP=setData NODES=3), by perf and py-spy'
 	@echo 'make instructions   instructions per operation (valgrind), beside those written down'
 	@echo 'make torture    100 million reads of the arena under a writer'
