@@ -113,6 +113,27 @@ cdef class Lane(Waiting):
             result.complete(None, self.refusal())
         return result
 
+    def get(self, int op, bytes body not None, path, finish):
+        """As ask(), and waits for the value.  Raises what the result's get() does, ForkedError."""
+        cdef AsyncResult result
+        cdef bint is_ours = False
+        if (getpid() == self.pid and self.owner != <unsigned long>PyThread_get_thread_ident()
+                and PyBytes_GET_SIZE(body) + REQUEST_HEADER <= FRAME_BYTES_MAX):
+            result = new_result(self.dispatch, finish, self)
+            self.acquire()
+            try:
+                is_ours = (self.is_open and not self.is_pumped and not self.incoming and not self.rest
+                           and self.unanswered < PENDING_REQUESTS_MAX)
+                if is_ours:
+                    self.unanswered += 1
+                    self.flow.queue.append(new_call(op, body, path, result, None, None, None))
+                    self.pump(result, -1)
+            finally:
+                self.release()
+        if not is_ours:
+            result = self.ask(op, body, path, finish)
+        return result.get()
+
     cdef int submit(self, Call call, Call before) except -1:
         cdef int count = 1 if before is None else 2
         cdef bint is_own = self.owner == <unsigned long>PyThread_get_thread_ident()
@@ -177,14 +198,17 @@ cdef class Lane(Waiting):
         cdef int timeout_ms = -1
         cdef int ready
         cdef uint64_t count
+        cdef bint is_drained = False
         self.is_pumped = True
         epoll_change(self.epoll_fd, EPOLL_CTL_MOD, self.socket_fd, 0, TAG_SOCKET)
         try:
             while True:
+                is_drained = False
                 if self.is_open:  # the link may have been lost meanwhile
                     self.push()
                     while self.pull(False) and self.flow.queue:
                         self.push()  # what had to wait for an answer
+                    is_drained = not self.rest
                 if result.is_ready or self.rest or not self.is_open:
                     return 0
                 if timeout_s >= 0:
@@ -209,7 +233,8 @@ cdef class Lane(Waiting):
                 epoll_change(self.epoll_fd, EPOLL_CTL_MOD, self.socket_fd, EPOLLIN, TAG_SOCKET)
             if self.rest:
                 self.wake()
-            self.tell_receiver()
+            if not is_drained:
+                self.tell_receiver()
             if self.is_over:
                 self.close_descriptors()
 

@@ -77,6 +77,13 @@ class Caller:
         result.complete(None, ConnectionClosedError("the client is not started"))
         return result
 
+    def _get(self, op: int, body: bytes, path: str, finish: "values.Finish[_T]") -> _T:
+        """As _ask() and get(), by this thread alone where that can be."""
+        driver = self._driver
+        if driver is None:
+            return self._ask(op, body, path, finish).get()
+        return driver.lane.get(op, body, path, finish)
+
     def _read(
         self,
         request: Any,
@@ -87,7 +94,7 @@ class Caller:
         function: WatchFunction | None = None,
     ) -> AsyncResult[_T]:
         """Sends a read, behind a sync in the same message if it is to be linearizable (None: as the client is)."""
-        if not (self.linearizable if linearizable is None else linearizable):
+        if not self._is_linearizable(linearizable):
             return self._call(request, path, finish, watch, function)
         synced: AsyncResult[Any] = self._result()
 
@@ -100,6 +107,9 @@ class Caller:
         sync = records.Sync(self.chroot or "/")
         before = Call(sync.op, records.encode_request(sync), path, synced)
         return self._call(request, path, finish_if_synced, watch, function, before=before)
+
+    def _is_linearizable(self, linearizable: bool | None) -> bool:
+        return self.linearizable if linearizable is None else linearizable
 
     def _full(self, path: str) -> str:
         """The server's path for the user's."""

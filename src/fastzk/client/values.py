@@ -9,9 +9,15 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from fastzk import paths
+from fastzk.client._values import data_and_stat as data_and_stat
+from fastzk.client._values import is_plain
+from fastzk.client._values import none_if_missing as none_if_missing
+from fastzk.client._values import path_data_version as path_data_version
+from fastzk.client._values import path_flag as path_flag
+from fastzk.client._values import value_of as value_of
 from fastzk.data import ACL, Id, ZnodeStat
 from fastzk.defs import CreateMode, WatcherType
-from fastzk.errors import BadArgumentsError, FastzkError, NodeExistsError, NoNodeError
+from fastzk.errors import BadArgumentsError, FastzkError, NodeExistsError
 from fastzk.wire import jute, records
 
 _T = TypeVar("_T")
@@ -23,6 +29,8 @@ Finish = Callable[[Any, FastzkError | None], _T]
 
 def checked_path(path: str, is_sequential: bool = False) -> str:
     """The path that is meant.  Raises TypeError, InvalidPathError."""
+    if is_plain(path):
+        return path
     if not isinstance(path, str):
         raise TypeError("Invalid type for 'path' (string expected)")
     return paths.normalise(path, is_sequential)
@@ -109,13 +117,6 @@ def _ttl_ms(ttl: float) -> int:
 # ---- from replies to values
 
 
-def value_of(reply: Any, error: FastzkError | None) -> Any:
-    """The reply as it is."""
-    if error is not None:
-        raise error
-    return reply
-
-
 def true_of(reply: Any, error: FastzkError | None) -> bool:
     """True."""
     value_of(reply, error)
@@ -125,17 +126,6 @@ def true_of(reply: Any, error: FastzkError | None) -> bool:
 def true_if_exists(reply: Any, error: FastzkError | None) -> bool:
     """True, also when the znode was there already."""
     return isinstance(error, NodeExistsError) or true_of(reply, error)
-
-
-def none_if_missing(reply: Any, error: FastzkError | None) -> ZnodeStat | None:
-    """The reply as it is, None when there is no such znode."""
-    return None if isinstance(error, NoNodeError) else value_of(reply, error)
-
-
-def data_and_stat(reply: Any, error: FastzkError | None) -> tuple[bytes, ZnodeStat]:
-    """Data, empty if it is null, and Stat."""
-    data, stat = value_of(reply, error)
-    return data or b"", stat
 
 
 def children_of(reply: Any, error: FastzkError | None) -> list[str]:
