@@ -23,7 +23,8 @@ cdef frozenset _LOGGED_OPS = frozenset({
     OpCode.MULTI, OpCode.SYNC, OpCode.RECONFIG, OpCode.CLOSE_SESSION})
 # Numbers that are not counted up.
 cdef dict _FIXED_XIDS = {OpCode.AUTH: Xid.AUTH, OpCode.SET_WATCHES: Xid.SET_WATCHES, OpCode.SET_WATCHES2: Xid.SET_WATCHES}
-cdef int _AUTH = OpCode.AUTH
+cdef int AUTH = OpCode.AUTH
+cdef int GET_DATA = OpCode.GET_DATA
 
 
 @cython.final
@@ -47,8 +48,8 @@ cdef class Call:
         self.function = function
         self.removes = removes
         self.is_own = is_own
-        self.is_logged = op in _LOGGED_OPS
-        self.is_plain = function is None and removes is None and not is_own and op != _AUTH
+        self.is_logged = op != GET_DATA and op in _LOGGED_OPS
+        self.is_plain = function is None and removes is None and not is_own and op != AUTH
         if not self.is_plain:
             self.xid = _FIXED_XIDS.get(op, 0)
         return 0

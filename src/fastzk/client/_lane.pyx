@@ -200,8 +200,9 @@ cdef class Lane(Waiting):
         cdef uint64_t count
         cdef bint is_drained = False
         self.is_pumped = True
-        epoll_change(self.epoll_fd, EPOLL_CTL_MOD, self.socket_fd, 0, TAG_SOCKET)
         try:
+            self.push()  # first of all: the server works while this goes on
+            epoll_change(self.epoll_fd, EPOLL_CTL_MOD, self.socket_fd, 0, TAG_SOCKET)
             while True:
                 is_drained = False
                 if self.is_open:  # the link may have been lost meanwhile

@@ -38,15 +38,21 @@ def is_plain(path):
     return True
 
 
-def path_flag(str path not None, bint flag):
-    """The body of a request of a path and a bool."""
-    cdef Py_ssize_t size
+def path_flag(str chroot not None, str path not None, bint flag):
+    """The body of a request of a path, below a chroot ("": none), and a bool."""
+    cdef Py_ssize_t chroot_size, size
+    cdef const char *above = PyUnicode_AsUTF8AndSize(chroot, &chroot_size)
     cdef const char *text = PyUnicode_AsUTF8AndSize(path, &size)
-    cdef bytes body = PyBytes_FromStringAndSize(NULL, size + 5)
-    cdef char *at = PyBytes_AS_STRING(body)
-    store_be32(at, <uint32_t>size)
-    memcpy(at + 4, text, size)
-    at[4 + size] = flag
+    cdef bytes body
+    cdef char *at
+    if chroot_size and size == 1:
+        size = 0  # the chroot itself
+    body = PyBytes_FromStringAndSize(NULL, chroot_size + size + 5)
+    at = PyBytes_AS_STRING(body)
+    store_be32(at, <uint32_t>(chroot_size + size))
+    memcpy(at + 4, above, chroot_size)
+    memcpy(at + 4 + chroot_size, text, size)
+    at[4 + chroot_size + size] = flag
     return body
 
 

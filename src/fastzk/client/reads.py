@@ -16,6 +16,9 @@ from fastzk.defs import OpCode
 from fastzk.errors import FastzkError
 from fastzk.wire import records
 
+# An enumeration's members take longer to look up than a call has time.
+_EXISTS, _GET_DATA = int(OpCode.EXISTS), int(OpCode.GET_DATA)
+
 
 class Reads(Caller):
     """Of a Client."""
@@ -25,7 +28,7 @@ class Reads(Caller):
         if watch is not None or self._is_linearizable(linearizable):
             return self.exists_async(path, watch, linearizable).get()
         path = values.checked_path(path)
-        return self._get(OpCode.EXISTS, values.path_flag(self._full(path), False), path, values.none_if_missing)
+        return self._get(_EXISTS, values.path_flag(self.chroot, path, False), path, values.none_if_missing)
 
     def exists_async(
         self, path: str, watch: WatchFunction | None = None, linearizable: bool | None = None
@@ -33,7 +36,7 @@ class Reads(Caller):
         """As exists()."""
         path = values.checked_path(path)
         if watch is None and not self._is_linearizable(linearizable):
-            return self._ask(OpCode.EXISTS, values.path_flag(self._full(path), False), path, values.none_if_missing)
+            return self._ask(_EXISTS, values.path_flag(self.chroot, path, False), path, values.none_if_missing)
         request = records.Exists(self._full(path), watch is not None)
         return self._read(request, path, values.none_if_missing, linearizable, WatchKind.DATA, watch)
 
@@ -44,7 +47,7 @@ class Reads(Caller):
         if watch is not None or self._is_linearizable(linearizable):
             return self.get_async(path, watch, linearizable).get()
         path = values.checked_path(path)
-        return self._get(OpCode.GET_DATA, values.path_flag(self._full(path), False), path, values.data_and_stat)
+        return self._get(_GET_DATA, values.path_flag(self.chroot, path, False), path, values.data_and_stat)
 
     def get_async(
         self, path: str, watch: WatchFunction | None = None, linearizable: bool | None = None
@@ -52,7 +55,7 @@ class Reads(Caller):
         """As get()."""
         path = values.checked_path(path)
         if watch is None and not self._is_linearizable(linearizable):
-            return self._ask(OpCode.GET_DATA, values.path_flag(self._full(path), False), path, values.data_and_stat)
+            return self._ask(_GET_DATA, values.path_flag(self.chroot, path, False), path, values.data_and_stat)
         request = records.GetData(self._full(path), watch is not None)
         return self._read(request, path, values.data_and_stat, linearizable, WatchKind.DATA, watch)
 
