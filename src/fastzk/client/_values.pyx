@@ -1,7 +1,7 @@
 """What the most usual calls need between the user's words and the wire: paths seen to be plain, bodies, values.
 
 Rule: nothing here runs the interpreter (_call.pxd says why).  What is not usual is left to values.py and records.py, which are
-the twins, too: tests/property/test_client_values.py compares."""
+the twins, too: tests/property/test_client_flow.py compares."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from fastzk._core.layout cimport store_be32
