@@ -21,7 +21,8 @@ from fastzk.errors import ClientTimeoutError, NoNodeError
 from fastzk.testing.engine import TinyEngine
 from fastzk.testing.ensemble import wait_for
 
-WAIT_S = 20.0
+WAIT_S = 8.0
+SESSION_S = 40.0  # a third of it passes before a ping, at which the client's own thread looks around: more than WAIT_S
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,8 @@ def engine() -> Iterator[TinyEngine]:
 @pytest.fixture
 def client(engine: TinyEngine, request: pytest.FixtureRequest) -> Iterator[Client]:
     """A client in a tree of the test's own."""
-    with Client(f"{engine.native_address.removeprefix('tcp://')}/{request.node.name}") as client:
+    with Client(f"{engine.native_address.removeprefix('tcp://')}/{request.node.name}", timeout=SESSION_S) as client:
+        assert client.server_info().timeout == SESSION_S
         client.ensure_path("/")
         yield client
 

@@ -1,6 +1,7 @@
 """What an _async call gives: the place where its result will be.
 
-Rule: a result is set once, by the client's thread.  What rawlink() is given runs on the callback thread."""
+Rule: a result is set once, by the thread that takes the answer: one that waits, or the client's own.  What rawlink() is given
+runs on the callback thread."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -1,8 +1,8 @@
 """Between the user's words and the records: arguments checked on their way out, replies made values on their way in.
 
 Rule: what is wrong with an argument is said in the caller's thread, before anything is sent.
-Rule: a finish function gives the value for a reply, or raises the call's error; it raises nothing else, for it runs on
-the client's own thread."""
+Rule: a finish function gives the value for a reply, or raises the call's error; it raises nothing else, and changes
+nothing, for it runs where the answer is taken, and again if a signal's handler interrupts it there."""
 
 import struct
 from collections.abc import Callable, Sequence
