@@ -55,6 +55,7 @@ cdef class Lane(Waiting):
     cdef int pull(self, bint is_own) except -1
     cdef int take(self, zmq_msg_t *msg, bint is_own) except -1
     cdef bint put(self, bytes message) except -1
+    cdef int send_and_receive(self, AsyncResult result, double timeout_s) except -1
     cdef int pump(self, AsyncResult result, double timeout_s) except -1
     cdef void count_answered(self, int count) noexcept
     cdef void close_descriptors(self) noexcept

@@ -122,12 +122,12 @@ cdef class Lane(Waiting):
             result = new_result(self.dispatch, finish, self)
             self.acquire()
             try:
-                is_ours = (self.is_open and not self.is_pumped and not self.incoming and not self.rest
+                is_ours = (self.is_open and not self.incoming and not self.rest
                            and self.unanswered < PENDING_REQUESTS_MAX)
                 if is_ours:
                     self.unanswered += 1
                     self.flow.queue.append(new_call(op, body, path, result, None, None, None))
-                    self.pump(result, -1)
+                    self.send_and_receive(result, -1)
             finally:
                 self.release()
         if not is_ours:
@@ -179,17 +179,23 @@ cdef class Lane(Waiting):
 
     cdef bint wait_for(self, AsyncResult result, double timeout_s) except -1:
         assert self.owner != <unsigned long>PyThread_get_thread_ident(), "a step of the client's own must not wait"
+        if getpid() != self.pid:
+            return False  # the socket is the parent's
         self.acquire()
         try:
             if self.is_open and not self.rest and not result.is_ready:
-                if self.is_pumped:
-                    self.push()
-                    self.tell_receiver()
-                else:
-                    self.pump(result, timeout_s)
+                self.send_and_receive(result, timeout_s)
         finally:
             self.release()
         return result.is_ready
+
+    cdef int send_and_receive(self, AsyncResult result, double timeout_s) except -1:
+        """Sends what is queued, and receives if nobody does."""
+        if not self.is_pumped:
+            return self.pump(result, timeout_s)
+        self.push()
+        self.tell_receiver()
+        return 0
 
     cdef int pump(self, AsyncResult result, double timeout_s) except -1:
         """Holds the lock, but while it waits."""
@@ -216,6 +222,7 @@ cdef class Lane(Waiting):
                     if monotonic_s() >= end_s:
                         return 0
                     timeout_ms = <int>((end_s - monotonic_s()) * 1000) + 1
+                is_drained = False  # others may use the socket now
                 fds[0].fd, fds[0].events = self.socket_fd, POLLIN
                 fds[1].fd, fds[1].events, fds[1].revents = self.nudge_fd, POLLIN, 0
                 self.release()
