@@ -141,6 +141,18 @@ def test_a_call_is_sent_while_another_thread_waits_for_the_answer_to_its_own(cli
     assert not waiting.is_alive()
 
 
+def test_what_is_more_than_a_plain_call_does_not_wait_for_anything_either(client: Client) -> None:
+    client.create("/a")
+    events: list[WatchedEvent] = []
+    assert client.add_watch_async("/a", events.append).get(timeout=WAIT_S)
+    assert client.exists_async("/a", watch=events.append).get(timeout=WAIT_S)
+    assert client.remove_watch_async("/a", events.append).get(timeout=WAIT_S)
+    assert client.add_auth_async("digest", "user:password").get(timeout=WAIT_S)
+    assert client.create_async("/b/c", makepath=True).get(timeout=WAIT_S) == "/b/c"
+    assert client.sync_async("/").get(timeout=WAIT_S) == "/"
+    assert client.get_async("/a", linearizable=True).get(timeout=WAIT_S)[0] == b""
+
+
 def test_who_waits_for_so_long_only_goes_and_the_answer_comes_all_the_same(client: Client, engine: TinyEngine) -> None:
     client.create("/a")
     keep_back(engine, True)

@@ -367,8 +367,9 @@ cdef class Lane(Waiting):
                 self.wake()
 
     cdef int push(self) except -1:
-        """Sends what may leave now."""
+        """Sends what may leave now, as far as the Session need not be asked: it is, by the own thread."""
         cdef bytes message
+        cdef Call call
         if self.unsent is not None:
             if not self.put(self.unsent):
                 return 0
@@ -376,6 +377,9 @@ cdef class Lane(Waiting):
         while self.is_open and self.flow.queue:
             message = self.flow.encode(b"", False)
             if message is None:
+                call = self.flow.queue[0]
+                if call.removes is not None:
+                    self.wake()
                 break
             self.flow.sent_at = monotonic_s()
             if self.flow.tap is not None:
