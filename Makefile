@@ -2,7 +2,7 @@
 # Each makes its own .venv, installs the pinned dependencies once and builds what changed.
 
 PYTHON ?= python3
-# Workers of the test run; the tests that start real nodes run one after the other.
+# Processes that run tests; those of one file that starts real nodes run one after the other.
 TEST_JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
@@ -54,7 +54,7 @@ build: $(BIN)/fastzk-node
 
 test: build
 	$(BIN)/python -m pytest -q -m 'not process and not long' -n $(TEST_JOBS)
-	$(BIN)/python -m pytest -q -m 'process and not long'
+	$(BIN)/python -m pytest -q -m 'process and not long' -n $(TEST_JOBS) --dist loadfile
 
 # Not part of make test: minutes, and some 100 MB of jars the first time.
 systems: build
