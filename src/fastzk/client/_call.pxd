@@ -30,7 +30,7 @@ cdef class Waiting:
     """Where a thread can wait that has nothing else to do: the Lane."""
 
     # Moves messages until the result is ready, or for so long (negative: without end).  False: that is not done here, or no
-    # longer; wait for somebody else to do it.  May run the interpreter and raise what a signal's handler raises.
+    # longer; wait for somebody else to do it.  Raises what a signal's handler raises.
     cdef bint wait_for(self, AsyncResult result, double timeout_s) except -1
 
 
@@ -47,6 +47,7 @@ cdef class AsyncResult:
     cdef list links                 # functions of the user
     cdef list steps                 # of the client itself: these run at once, in the thread that completes
     cdef bint is_ready
+    cdef bint is_quick              # making its value does not run the interpreter
 
     # True when its completion runs functions, which threads of callers must not do in the middle of a message.
     cdef inline bint has_followers(self) noexcept:
@@ -58,7 +59,7 @@ cdef class AsyncResult:
     cdef int settle(self, value, error, int64_t zxid) except -1
 
 
-# Makes what AsyncResult() makes.
+# Makes what AsyncResult() makes; is_quick if finish is compiled.
 cdef AsyncResult new_result(dispatch, finish, Waiting lane)
 # Makes what Call() makes.
 cdef Call new_call(int op, bytes body, path, token, watch, function, removes)

@@ -197,8 +197,16 @@ cdef class AsyncResult:
             callback(self)
 
 
+def _any_function():
+    """Its type is that of all compiled functions."""
+
+
+cdef type _Compiled = type(_any_function)
+
+
 cdef AsyncResult new_result(dispatch, finish, Waiting lane):
     cdef AsyncResult result = AsyncResult.__new__(AsyncResult)
+    result.is_quick = finish is None or type(finish) is _Compiled
     result.dispatch = dispatch
     result.finish = finish
     result.lane = lane

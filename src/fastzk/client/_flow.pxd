@@ -27,6 +27,6 @@ cdef class Flow:
     cdef bytes encode(self, bytes head, bint is_own)
     cdef Py_ssize_t taken               # bytes that the last take() took, also when it raised
     # Takes replies from the front of a message; gives how many bytes.  Without `outcomes` the tokens, which are AsyncResults,
-    # are completed at once; those with functions to be run only if is_own.  May run the interpreter: see the second rule.
+    # are completed at once.  With is_own False it stops before what would run the interpreter, the user's functions or ours.
     cdef Py_ssize_t take(self, const char *data, Py_ssize_t size, list outcomes, bint is_own) except -1
     cdef bint take_one(self, const char *data, Py_ssize_t size, list outcomes, bint is_own) except -1

@@ -21,7 +21,7 @@ from fastzk import limits
 from fastzk.client.call import Answer
 from fastzk.data import ZnodeStat
 from fastzk.defs import OpCode
-from fastzk.errors import error_for
+from fastzk.errors import EXCEPTIONS, error_for
 from fastzk.wire.jute import RecordError
 from fastzk.wire.records import decode_reply
 
@@ -40,6 +40,7 @@ cdef object _Answer = Answer
 cdef object _MALFORMED = object()
 cdef object _decode_reply = decode_reply
 cdef object _error_for = error_for
+cdef dict _EXCEPTIONS = EXCEPTIONS
 cdef object _RecordError = RecordError
 
 cdef int REPLY_BYTES_MAX = limits.REPLY_BYTES_MAX
@@ -148,11 +149,19 @@ cdef class Flow:
             return False
         if outcomes is None:
             result = call.token
-            if result.has_followers() and not is_own:
-                return False
+        if not is_own and (result.has_followers() or not result.is_quick):
+            return False
         value = error = None
         if err:
-            error = _error_for(err, call.path)
+            kind = _EXCEPTIONS.get(err)
+            if kind is not None:
+                error = kind(call.path) if call.path else kind()
+            elif is_own:
+                error = _error_for(err, call.path)
+            else:
+                return False
+        elif not is_own and (call.op >= FORMS or call.op < 0 or _forms[call.op] == FORM_OTHER):
+            return False
         else:
             value = decode(call.op, data + REPLY_HEADER, size - REPLY_HEADER)
             if value is _MALFORMED:

@@ -10,8 +10,8 @@ Rules:
   * One thread receives: the pump (a caller) or else the own thread, which then watches the socket's descriptor.  A descriptor of
     ZeroMQ tells a change once, to whoever uses the socket next: so who lets go of the lock has received all there is, or
     has told the receiver.
-  * Threads of callers never run Session: a signal's handler may raise in them anywhere in Python.  What Flow does not take is
-    left in `rest` for the own thread, and nothing is received before that has been handed in."""
+  * Threads of callers do not run the interpreter under the lock: a signal's handler may raise there, or use the client.  What Flow
+    does not take is left in `rest` for the own thread, and nothing is received before that has been handed in."""
 
 from fastzk.client._call cimport AsyncResult, Call, Waiting
 from fastzk.client._flow cimport Flow
@@ -55,7 +55,7 @@ cdef class Lane(Waiting):
     cdef int pull(self, bint is_own) except -1
     cdef int take(self, zmq_msg_t *msg, bint is_own) except -1
     cdef bint put(self, bytes message) except -1
-    cdef int send_and_receive(self, AsyncResult result, double timeout_s) except -1
-    cdef int pump(self, AsyncResult result, double timeout_s) except -1
+    cdef bint send_and_receive(self, AsyncResult result, double timeout_s) except -1
+    cdef bint pump(self, AsyncResult result, double timeout_s) except -1
     cdef void count_answered(self, int count) noexcept
     cdef void close_descriptors(self) noexcept

@@ -48,6 +48,7 @@ cdef enum:
     TAG_MONITOR = 4
     EVENTS = 4
     REQUEST_HEADER = 8
+    WAIT_MS_MAX = 1000000   # at a time
     BATCH = 64          # calls that leave in one message without anybody waiting: fewer cost more messages, more cost time
 
 MONITOR = TAG_MONITOR
@@ -117,6 +118,7 @@ cdef class Lane(Waiting):
         """As ask(), and waits for the value.  Raises what the result's get() does, ForkedError."""
         cdef AsyncResult result
         cdef bint is_ours = False
+        cdef bint is_interrupted = False
         if (getpid() == self.pid and self.owner != <unsigned long>PyThread_get_thread_ident()
                 and PyBytes_GET_SIZE(body) + REQUEST_HEADER <= FRAME_BYTES_MAX):
             result = new_result(self.dispatch, finish, self)
@@ -127,9 +129,11 @@ cdef class Lane(Waiting):
                 if is_ours:
                     self.unanswered += 1
                     self.flow.queue.append(new_call(op, body, path, result, None, None, None))
-                    self.send_and_receive(result, -1)
+                    is_interrupted = self.send_and_receive(result, -1)
             finally:
                 self.release()
+        if is_interrupted:
+            PyErr_CheckSignals()
         if not is_ours:
             result = self.ask(op, body, path, finish)
         return result.get()
@@ -179,26 +183,32 @@ cdef class Lane(Waiting):
 
     cdef bint wait_for(self, AsyncResult result, double timeout_s) except -1:
         assert self.owner != <unsigned long>PyThread_get_thread_ident(), "a step of the client's own must not wait"
+        cdef double end_s = monotonic_s() + timeout_s
+        cdef bint is_interrupted = True
         if getpid() != self.pid:
             return False  # the socket is the parent's
-        self.acquire()
-        try:
-            if self.is_open and not self.rest and not result.is_ready:
-                self.send_and_receive(result, timeout_s)
-        finally:
-            self.release()
+        while is_interrupted:
+            is_interrupted = False
+            self.acquire()
+            try:
+                if self.is_open and not self.rest and not result.is_ready:
+                    is_interrupted = self.send_and_receive(result, max(0, end_s - monotonic_s()) if timeout_s >= 0 else -1)
+            finally:
+                self.release()
+            if is_interrupted:
+                PyErr_CheckSignals()  # a handler may use the client itself
         return result.is_ready
 
-    cdef int send_and_receive(self, AsyncResult result, double timeout_s) except -1:
-        """Sends what is queued, and receives if nobody does."""
+    cdef bint send_and_receive(self, AsyncResult result, double timeout_s) except -1:
+        """Sends what is queued, and receives if nobody does.  True: a signal came."""
         if not self.is_pumped:
             return self.pump(result, timeout_s)
         self.push()
         self.tell_receiver()
-        return 0
+        return False
 
-    cdef int pump(self, AsyncResult result, double timeout_s) except -1:
-        """Holds the lock, but while it waits."""
+    cdef bint pump(self, AsyncResult result, double timeout_s) except -1:
+        """Holds the lock, but while it waits.  True: a signal came."""
         cdef pollfd[2] fds
         cdef double end_s = monotonic_s() + timeout_s
         cdef int timeout_ms = -1
@@ -217,23 +227,21 @@ cdef class Lane(Waiting):
                         self.push()  # what had to wait for an answer
                     is_drained = not self.rest
                 if result.is_ready or self.rest or not self.is_open:
-                    return 0
+                    return False
                 if timeout_s >= 0:
                     if monotonic_s() >= end_s:
-                        return 0
-                    timeout_ms = <int>((end_s - monotonic_s()) * 1000) + 1
+                        return False
+                    timeout_ms = <int>min((end_s - monotonic_s()) * 1000 + 1, WAIT_MS_MAX)
                 is_drained = False  # others may use the socket now
                 fds[0].fd, fds[0].events = self.socket_fd, POLLIN
                 fds[1].fd, fds[1].events, fds[1].revents = self.nudge_fd, POLLIN, 0
                 self.release()
-                try:
-                    with nogil:
-                        ready = poll(fds, 2, timeout_ms)
-                    if ready < 0:
-                        PyErr_CheckSignals()
-                finally:
-                    self.acquire()
-                if ready > 0 and fds[1].revents:
+                with nogil:
+                    ready = poll(fds, 2, timeout_ms)
+                self.acquire()
+                if ready < 0:
+                    return True
+                if ready and fds[1].revents:
                     read(self.nudge_fd, &count, sizeof(count))
         finally:
             self.is_pumped = False
@@ -344,6 +352,8 @@ cdef class Lane(Waiting):
 
     cdef int acquire(self) except -1:
         if not PyThread_acquire_lock(self.lock, NOWAIT_LOCK):
+            # A finalizer that the collector runs here would wait for itself.
+            assert self.owner != <unsigned long>PyThread_get_thread_ident(), "a client is used from within its own work"
             with nogil:
                 PyThread_acquire_lock(self.lock, WAIT_LOCK)
         self.owner = <unsigned long>PyThread_get_thread_ident()

@@ -96,3 +96,24 @@ def data_and_stat(reply, error):
     if error is not None:
         raise error
     return reply if reply[0] is not None else (b"", reply[1])
+
+
+def true_of(reply, error):
+    """True."""
+    if error is not None:
+        raise error
+    return True
+
+
+def children_of(reply, error):
+    """The names as a list."""
+    if error is not None:
+        raise error
+    return list(reply)
+
+
+def children_and_stat(reply, error):
+    """The names as a list, and Stat."""
+    if error is not None:
+        raise error
+    return list(reply[0]), reply[1]

@@ -2,15 +2,17 @@
 
 Rule: what is wrong with an argument is said in the caller's thread, before anything is sent.
 Rule: a finish function gives the value for a reply, or raises the call's error; it raises nothing else, and changes
-nothing, for it runs where the answer is taken, and again if a signal's handler interrupts it there."""
+nothing.  Those that are compiled run where the answer is taken, the others on the client's own thread."""
 
 import struct
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from fastzk import paths
+from fastzk.client._values import children_and_stat as children_and_stat
+from fastzk.client._values import children_of as children_of
 from fastzk.client._values import data_and_stat as data_and_stat
-from fastzk.client._values import is_plain
+from fastzk.client._values import is_plain, true_of
 from fastzk.client._values import none_if_missing as none_if_missing
 from fastzk.client._values import path_data_version as path_data_version
 from fastzk.client._values import path_flag as path_flag
@@ -117,26 +119,9 @@ def _ttl_ms(ttl: float) -> int:
 # ---- from replies to values
 
 
-def true_of(reply: Any, error: FastzkError | None) -> bool:
-    """True."""
-    value_of(reply, error)
-    return True
-
-
 def true_if_exists(reply: Any, error: FastzkError | None) -> bool:
     """True, also when the znode was there already."""
     return isinstance(error, NodeExistsError) or true_of(reply, error)
-
-
-def children_of(reply: Any, error: FastzkError | None) -> list[str]:
-    """The names as a list."""
-    return list(value_of(reply, error))
-
-
-def children_and_stat(reply: Any, error: FastzkError | None) -> tuple[list[str], ZnodeStat]:
-    """The names as a list, and Stat."""
-    names, stat = value_of(reply, error)
-    return list(names), stat
 
 
 def acls_and_stat(reply: Any, error: FastzkError | None) -> tuple[list[ACL], ZnodeStat]:
