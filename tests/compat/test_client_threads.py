@@ -139,9 +139,11 @@ def test_a_signals_handler_may_use_the_client_in_the_middle_of_a_call(client: Cl
     try:
         keep_back(engine, True)
         write = client.set_async("/a", b"1")
+        begun = time.monotonic()
         signal.setitimer(signal.ITIMER_REAL, 0.2)
         assert write.get(timeout=WAIT_S).version == 1
         wait_for(lambda: seen == [b"1", b"1"], WAIT_S, "the handler's reads")
+        assert time.monotonic() - begun < WAIT_S, "nobody received for the handler until a ping was due"
     finally:
         signal.signal(signal.SIGALRM, before)
 
