@@ -12,10 +12,11 @@ from fastzk import paths
 from fastzk.client._values import children_and_stat as children_and_stat
 from fastzk.client._values import children_of as children_of
 from fastzk.client._values import data_and_stat as data_and_stat
-from fastzk.client._values import is_plain, true_of
+from fastzk.client._values import is_plain
 from fastzk.client._values import none_if_missing as none_if_missing
 from fastzk.client._values import path_data_version as path_data_version
 from fastzk.client._values import path_flag as path_flag
+from fastzk.client._values import true_of as true_of
 from fastzk.client._values import value_of as value_of
 from fastzk.data import ACL, Id, ZnodeStat
 from fastzk.defs import CreateMode, WatcherType
