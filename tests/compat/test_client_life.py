@@ -274,7 +274,7 @@ def test_a_session_that_no_one_speaks_for_expires(shared_ensemble: Ensemble) -> 
             said = {process.stdout.readline().strip(), process.stdout.readline().strip()}
             assert said == {"CONNECTED", "made"}
             gone = threading.Event()
-            assert client.exists("/mortal", watch=lambda event: gone.set()) is not None
+            assert client.exists("/mortal", watch=lambda event: gone.set(), linearizable=True) is not None
             process.send_signal(19)  # SIGSTOP
             assert gone.wait(WAIT_S)
             assert client.exists("/mortal") is None

@@ -182,7 +182,6 @@ class Here:
     """Results whose functions run at once, or, when it is closed, in the caller."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
         self.ran: list[Any] = []
 
     def dispatch(self, function: Any, argument: Any) -> bool:
@@ -191,7 +190,7 @@ class Here:
         return True
 
     def result(self, finish: Any = None) -> AsyncResult[Any]:
-        return AsyncResult(self.lock, self.dispatch, finish)
+        return AsyncResult(self.dispatch, finish)
 
 
 def test_a_result_is_waited_for() -> None:
@@ -260,7 +259,7 @@ def test_links_run_once_each_and_can_be_taken_back() -> None:
 
 
 def test_links_run_in_the_caller_when_there_is_no_thread_for_them_any_more() -> None:
-    result: AsyncResult[Any] = AsyncResult(threading.Lock(), lambda function, argument: False)
+    result: AsyncResult[Any] = AsyncResult(lambda function, argument: False)
     result.complete(1, None)
     heard: list[Any] = []
     result.rawlink(heard.append)

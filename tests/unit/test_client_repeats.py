@@ -200,7 +200,7 @@ def test_every_write_is_done_once_and_in_order_however_much_is_lost(steps: list[
     assert memory.done == asked
     errors = [error for path, error in answers(script) if error]
     assert set(errors) <= {ConnectionLoss}, "a read that was lost too often, and nothing else"
-    assert len(script.session._pending) == 0
+    assert len(script.session.flow.pending) == 0
 
 
 # ---- who we are

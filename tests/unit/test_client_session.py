@@ -173,7 +173,7 @@ def test_messages_are_bounded() -> None:
 
 def test_xids_begin_again_at_one() -> None:
     script = Script().connect()
-    script.session._xid = 0x7FFFFFFE
+    script.session.flow.xid = 0x7FFFFFFE
     for _ in range(3):
         script.submit(get())
     assert [header.xid for header, _ in script.sent()] == [0x7FFFFFFF, 1, 2]

@@ -6,8 +6,9 @@
 
 Names, arguments and behaviour are kazoo's (docs/from-kazoo.md tells the differences).  Safe to share between threads.
 
-How: a call is checked and encoded in the caller's thread and handed to the Driver, whose thread completes the result.
-Each blocking call is its _async twin and a wait; the twins leave together in one message when there are several.
+How: a call is checked, encoded and, if nothing is before it, sent in the caller's thread, which takes its answer, too, when it
+waits; the Driver's thread does what nobody waits for (docs/internals/client.md).  Each blocking call is its _async twin and a
+wait; the twins leave together in one message when there are several.
 Here is a client's life; its calls are in the classes it is made of."""
 
 import atexit

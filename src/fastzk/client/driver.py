@@ -1,18 +1,18 @@
-"""A client's two threads: one moves messages between its Session and the network, one runs the user's functions.
+"""A client's two threads: one keeps its connection, one runs the user's functions.
 
-    callers --submit()--> incoming --+                                  +--> results (set by the IO thread)
-                 (wakes)             v                                  |
-                           IO thread: Session <-> Link <-> server ------+--> callback thread: watches, listeners, links
+    callers ---ask()----> Lane: Flow <-> socket <-> server              results, set by whoever receives
+                            ^  what no caller does itself
+                        own thread: Session, Link  ------------------>  callback thread: watches, listeners, links
 
 Rules:
-  * Session and Link belong to the IO thread.  What callers and it share is under `_lock`.
-  * All that was submitted since the last turn leaves in one message: pipelining needs nothing from the caller.
-  * The user's functions run in order on one thread, and may make blocking calls; the IO thread never waits for them.
+  * Session and Link belong to the own thread, which uses them under the Lane's lock.
+  * A call that nothing is before is sent by its caller, who takes the answer, too, if it waits (_lane.pxd); all that was
+    submitted meanwhile leaves in one message: pipelining needs nothing from the caller.
+  * The user's functions run in order on one thread, and may make blocking calls; nobody waits for them.
   * Every call is answered, also when the client stops or its thread dies of a bug."""
 
 import logging
 import queue
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -20,41 +20,33 @@ from typing import Any
 
 import zmq
 
-from fastzk import limits
-from fastzk.client.call import Answer, Call, Fired, StateChange
+from fastzk.client._lane import MONITOR, Lane
+from fastzk.client.call import Answer, Fired, StateChange
 from fastzk.client.link import Link
 from fastzk.client.session import Phase, Session
 from fastzk.defs import KeeperState
 
 _log = logging.getLogger("fastzk.client")
-_MESSAGES_PER_TURN = 256
 
 
 class Driver:
     """Runs one Session from start to stop."""
 
     def __init__(self, session: Session, on_state: Callable[[KeeperState], None]) -> None:
-        """on_state is called by the IO thread at every change, before anything that follows it is delivered."""
+        """on_state is called by the own thread at every change, before anything that follows it is delivered."""
         self.callbacks = Callbacks()
+        self.lane = Lane(session.flow, self.callbacks.put, session.refusal)
         self._session = session
         self._on_state = on_state
-        self._lock = threading.Lock()
-        # Callers beyond PENDING_REQUESTS_MAX wait here.  All below are under the lock.
-        self._has_room = threading.Condition(self._lock)
-        self._incoming: list[Call] = []
-        self._unanswered_count = 0
-        self._is_woken = False
+        # Under the lane's lock.
         self._is_stopping = False
-        self._is_over = False
-        # Of the IO thread alone.
+        # Of the own thread alone.
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._wake_out, self._wake_in = socket.socketpair()
-        self._wake_out.setblocking(False)
-        self._poller = zmq.Poller()
-        self._poller.register(self._wake_out.fileno(), zmq.POLLIN)
         self._link: Link | None = None
         self._link_attempt = 0
-        self._unsent: bytes | None = None
+        # The link is new: what its monitor says may stand there already, and then its descriptor tells nothing.
+        self._has_news = False
+        self._told: list[StateChange] = []
         self._thread = threading.Thread(target=self._run, name="fastzk-io", daemon=True)
 
     # ---- callers' side
@@ -67,100 +59,66 @@ class Driver:
     @property
     def is_over(self) -> bool:
         """True when no call is taken any more."""
-        return self._is_over
-
-    def submit(self, call: Call, before: Call | None = None) -> None:
-        """Takes a call, whose token is an AsyncResult; waits for room when there are very many.
-
-        before: another one that leaves just before it."""
-        with self._lock:
-            while self._unanswered_count >= limits.PENDING_REQUESTS_MAX and not self._is_over:
-                if threading.current_thread() is self._thread:
-                    break  # a step of the client's own: it must not wait for itself
-                self._has_room.wait()
-            if not self._is_over:
-                if before is not None:
-                    self._unanswered_count += 1
-                    self._incoming.append(before)
-                self._unanswered_count += 1
-                self._incoming.append(call)
-                self._wake()
-                return
-        call.token.complete(None, self._session.refusal())
+        return self.lane.is_over
 
     def stop(self, callbacks_timeout_s: float | None = None) -> None:
         """Closes the session if a connection stands, then ends both threads.
 
         A callback that does not come back is waited for, for so long (None: without end); not when it is the caller."""
-        with self._lock:
+        with self.lane:
             self._is_stopping = True
-            if not self._is_over:
-                self._wake()
+            self.lane.wake_own()
         self._thread.join()
         self.callbacks.stop(callbacks_timeout_s)
 
-    def _wake(self) -> None:
-        assert self._lock.locked()
-        if not self._is_woken:
-            self._is_woken = True
-            self._wake_in.send(b"\0")
-
-    # ---- the IO thread
+    # ---- the own thread
 
     def _run(self) -> None:
         try:
+            is_busy = False
             while self._session.phase is not Phase.OVER:
-                self._turn()
+                is_busy = self._turn(is_busy)
         finally:
             self._finish()
 
-    def _turn(self) -> None:
-        session = self._session
-        self._wait()
-        now = time.monotonic()
-        is_stopping = self._take_incoming()
-        self._take_link(now)
-        if is_stopping:
-            session.close(now)
-        session.tick(now)
-        self._follow_attempt(now)
-        self._send(now)
-        self._deliver()
+    def _turn(self, is_busy: bool) -> bool:
+        """Tells whether there is more to do at once."""
+        session, lane = self._session, self.lane
+        has_news = lane.sleep(0 if is_busy else self._timeout_ms()) == MONITOR or self._has_news
+        self._has_news = False
+        with lane:
+            now = time.monotonic()
+            for call in lane.take_incoming():
+                session.submit(call)
+            if self._link is not None:
+                self._take_link(self._link, now, has_news)
+            if self._is_stopping:
+                session.close(now)
+            session.tick(now)
+            self._follow_attempt(now)
+            self._send(now)
+            self._deliver()
+            is_busy = lane.end_turn() or self._has_news
+        self._tell()
+        return is_busy
 
-    def _wait(self) -> None:
+    def _timeout_ms(self) -> int:
         deadline = self._session.deadline()
-        timeout_ms = None if deadline is None else max(0, int((deadline - time.monotonic()) * 1000) + 1)
-        self._poller.poll(timeout_ms)
+        return -1 if deadline is None else max(0, int((deadline - time.monotonic()) * 1000) + 1)
 
-    def _take_incoming(self) -> bool:
-        with self._lock:
-            incoming = self._incoming
-            self._incoming = []
-            if self._is_woken:
-                self._is_woken = False
-                self._wake_out.recv(16)
-            is_stopping = self._is_stopping
-        for call in incoming:
-            self._session.submit(call)
-        return is_stopping
-
-    def _take_link(self, now: float) -> None:
+    def _take_link(self, link: Link, now: float, has_news: bool) -> None:
         """Hands in what the link has received, and how it fares."""
-        link = self._link
-        if link is None:
-            return
-        is_opened, fault = link.take_news()
-        if is_opened and self._session.phase is Phase.OPENING:
-            self._session.on_open(now)
+        session = self._session
+        is_opened, fault = link.take_news() if has_news else (False, None)
+        if is_opened and session.phase is Phase.OPENING:
+            session.on_open(now)
         # After the news: what came in before the connection ended must not be lost with it.
-        while True:
-            messages = link.receive(_MESSAGES_PER_TURN)
+        while messages := self.lane.receive():
             for message in messages:
-                self._session.on_message(message, now)
-            if fault is None or len(messages) < _MESSAGES_PER_TURN:
-                break
+                session.on_message(message, now)
+                self._deliver()  # before anything that follows it
         if fault is not None:
-            self._session.on_lost(now, fault)
+            session.on_lost(now, fault)
 
     def _follow_attempt(self, now: float) -> None:
         """Closes the link that the session gave up, opens the one that it wants."""
@@ -176,34 +134,26 @@ class Driver:
             except zmq.ZMQError as error:
                 session.on_lost(now, f"{session.address.endpoint}: {error}")
                 return
-            self._poller.register(link.socket, zmq.POLLIN)
-            self._poller.register(link.monitor, zmq.POLLIN)
             self._link = link
+            self._has_news = True
+            self.lane.attach(link.socket, link.monitor.FD)
+        self._open_lane()
+
+    def _open_lane(self) -> None:
+        self.lane.open(self._link is not None and self._link.is_open and self._session.is_flowing)
 
     def _close_link(self) -> None:
-        link = self._link
-        assert link is not None
-        self._poller.unregister(link.socket)
-        self._poller.unregister(link.monitor)
-        link.close()
+        assert self._link is not None
+        self.lane.detach()
+        self._link.close()
         self._link = None
-        self._unsent = None
 
     def _send(self, now: float) -> None:
-        link = self._link
-        if link is None or not link.is_open:
+        if self._link is None or not self._link.is_open or not self.lane.send(None):
             return
-        was_full = self._unsent is not None
-        message = self._unsent if was_full else self._session.take_message(now)
-        self._unsent = None
-        while message is not None:
-            if not link.send(message):
-                self._unsent = message
+        while (message := self._session.take_message(now)) is not None:
+            if not self.lane.send(message):
                 break
-            message = self._session.take_message(now)
-        is_full = self._unsent is not None
-        if is_full != was_full:
-            self._poller.modify(link.socket, zmq.POLLIN | zmq.POLLOUT if is_full else zmq.POLLIN)
 
     def _deliver(self) -> None:
         answered_count = 0
@@ -215,29 +165,30 @@ class Driver:
                 case Fired(functions, event):
                     for function in functions:
                         self.callbacks.put(function, event)
-                case StateChange(state, reason):
-                    _log.info("%s: %s", state.name, reason)
+                case StateChange(state, _):
+                    self._told.append(outcome)
                     self._on_state(state)
         if answered_count:
-            with self._lock:
-                self._unanswered_count -= answered_count
-                self._has_room.notify_all()
+            self.lane.answered(answered_count)
+        self._open_lane()
+
+    def _tell(self) -> None:
+        """Without the lock, for where a log goes is the user's."""
+        for state, reason in self._told:
+            _log.info("%s: %s", state.name, reason)
+        self._told.clear()
 
     def _finish(self) -> None:
-        """The last thing the IO thread does, whatever ended it."""
-        with self._lock:
-            self._is_over = True
-            incoming = self._incoming
-            self._incoming = []
-            self._has_room.notify_all()
-            self._wake_in.close()
-            self._wake_out.close()
-        self._session.abort("the client was stopped")
-        for call in incoming:
-            self._session.submit(call)
-        self._deliver()
-        if self._link is not None:
-            self._close_link()
+        """The last thing the own thread does, whatever ended it."""
+        with self.lane:
+            incoming = self.lane.end()
+            self._session.abort("the client was stopped")
+            for call in incoming:
+                self._session.submit(call)
+            self._deliver()
+            if self._link is not None:
+                self._close_link()
+        self._tell()
         self._context.term()
 
 

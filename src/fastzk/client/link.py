@@ -58,16 +58,6 @@ class Link:
             return False
         return True
 
-    def receive(self, count_max: int) -> list[bytes]:
-        """Messages that have come in, count_max at most."""
-        messages: list[bytes] = []
-        while len(messages) < count_max:
-            try:
-                messages.append(self.socket.recv(zmq.NOBLOCK))
-            except zmq.Again:
-                break
-        return messages
-
     def take_news(self) -> tuple[bool, str | None]:
         """Whether the connection has begun to stand since the last time, and why it is over, if it is."""
         is_opened = False

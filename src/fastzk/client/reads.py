@@ -12,8 +12,12 @@ from fastzk.client.results import AsyncResult
 from fastzk.client.transaction import MultiReadRequest
 from fastzk.client.watches import WatchFunction, WatchKind
 from fastzk.data import ZnodeStat
+from fastzk.defs import OpCode
 from fastzk.errors import FastzkError
 from fastzk.wire import records
+
+# An enumeration's members take longer to look up than a call has time.
+_EXISTS, _GET_DATA = int(OpCode.EXISTS), int(OpCode.GET_DATA)
 
 
 class Reads(Caller):
@@ -21,13 +25,18 @@ class Reads(Caller):
 
     def exists(self, path: str, watch: WatchFunction | None = None, linearizable: bool | None = None) -> ZnodeStat | None:
         """A znode's Stat, or None.  watch: called once when it comes, changes or goes."""
-        return self.exists_async(path, watch, linearizable).get()
+        if watch is not None or self._is_linearizable(linearizable):
+            return self.exists_async(path, watch, linearizable).get()
+        path = values.checked_path(path)
+        return self._get(_EXISTS, values.path_flag(self.chroot, path, False), path, values.none_if_missing)
 
     def exists_async(
         self, path: str, watch: WatchFunction | None = None, linearizable: bool | None = None
     ) -> AsyncResult[ZnodeStat | None]:
         """As exists()."""
         path = values.checked_path(path)
+        if watch is None and not self._is_linearizable(linearizable):
+            return self._ask(_EXISTS, values.path_flag(self.chroot, path, False), path, values.none_if_missing)
         request = records.Exists(self._full(path), watch is not None)
         return self._read(request, path, values.none_if_missing, linearizable, WatchKind.DATA, watch)
 
@@ -35,13 +44,18 @@ class Reads(Caller):
         """A znode's data (null reads as empty) and Stat.  watch: called once when it changes or goes.
 
         Raises NoNodeError."""
-        return self.get_async(path, watch, linearizable).get()
+        if watch is not None or self._is_linearizable(linearizable):
+            return self.get_async(path, watch, linearizable).get()
+        path = values.checked_path(path)
+        return self._get(_GET_DATA, values.path_flag(self.chroot, path, False), path, values.data_and_stat)
 
     def get_async(
         self, path: str, watch: WatchFunction | None = None, linearizable: bool | None = None
     ) -> AsyncResult[tuple[bytes, ZnodeStat]]:
         """As get()."""
         path = values.checked_path(path)
+        if watch is None and not self._is_linearizable(linearizable):
+            return self._ask(_GET_DATA, values.path_flag(self.chroot, path, False), path, values.data_and_stat)
         request = records.GetData(self._full(path), watch is not None)
         return self._read(request, path, values.data_and_stat, linearizable, WatchKind.DATA, watch)
 

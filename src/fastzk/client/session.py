@@ -23,6 +23,7 @@ from enum import Enum
 from typing import Any
 
 from fastzk import limits
+from fastzk.client._flow import Flow
 from fastzk.client.call import Answer, Call, Outcome, StateChange
 from fastzk.client.hosts import Address, HostRing
 from fastzk.client.retry import Backoff
@@ -44,7 +45,6 @@ from fastzk.wire.jute import RecordError
 _FRAME_HEAD = struct.Struct("!iii")  # size, xid, operation
 _FRAME_HEAD_EXTRA = 8  # of the head, what the size counts
 _PING = _FRAME_HEAD.pack(_FRAME_HEAD_EXTRA, Xid.PING, OpCode.PING)
-_XID_MAX = 0x7FFFFFFF
 _FORGETS, _REMEMBERS = 0, 1  # protocolVersion of a client or server that wants or keeps results, and of one that does not
 FAREWELL = b""  # the message that says, either way: this connection is over
 NO_PASSWORD = bytes(PASSWORD_SIZE)
@@ -78,28 +78,20 @@ class Session:
         # Grows with every link that the driver shall open; `address` is where to.
         self.attempt = 0
         self.address: Address | None = None
-        # The highest zxid an answer had; sent at connect, so that no server shows us an older state.
-        self.last_zxid = 0
         self.session_id, self.password = client_id or (0, NO_PASSWORD)
         # What was asked for, and what the server grants while a session lives.
         self._wanted_timeout_s = timeout_s
         self.timeout_s = timeout_s
         self.watches = SessionWatches(chroot)
+        # The calls, queued and sent, and what is known of their answers.  Calling threads use it, too: see Lane.
+        self.flow = Flow(self.watches)
+        self.flow.sent_at = self.flow.heard_at = now
 
         self._hosts = hosts
         self._backoff = backoff
         self._credentials = credentials
-        # Calls to be sent, and those that were sent and are unanswered, both in order.
-        self._queue: deque[Call] = deque()
-        self._pending: deque[Call] = deque()
-        # How many of the pending ones the server would have to remember the results of.
-        self._logged_count = 0
-        # The last one given out; counts on over connections.
-        self._xid = 0
         # We may ask for memory: the session is ours from its beginning, so no other client has used the xids that we shall use.
         self._can_repeat = client_id is None
-        # The server in use remembers results, or the last one did.
-        self._is_remembered = False
         # What is said to calls that come too late.
         self._ended_with: Callable[[str], FastzkError] = ConnectionClosedError
         self._is_greeted = False
@@ -111,11 +103,19 @@ class Session:
         self._open_by = now
         self._opened_at = now
         self._give_up_at = now + timeout_s
-        self._heard_at = now
-        self._sent_at = now
         self._close_by = now
 
     # ---- what the driver reads
+
+    @property
+    def last_zxid(self) -> int:
+        """The highest zxid an answer had; sent at connect, so that no server shows us an older state."""
+        return self.flow.last_zxid
+
+    @property
+    def is_flowing(self) -> bool:
+        """Calls need nothing but to be queued in `flow` and sent from there."""
+        return self.phase is Phase.OPEN and self._close_call is None
 
     def take_outcomes(self) -> list[Outcome]:
         """What has happened since the last time, in order."""
@@ -130,15 +130,11 @@ class Session:
             return frames.frame(self._connect_request().encode())
         if self.phase is not Phase.OPEN:
             return None
-        parts: list[bytes] = []
-        if self._is_ping_due:
-            self._is_ping_due = False
-            parts.append(_PING)
-        self._encode_calls(parts)
-        if not parts:
-            return None
-        self._sent_at = now
-        return b"".join(parts)
+        message = self.flow.take_calls(_PING if self._is_ping_due else b"")
+        self._is_ping_due = False
+        if message is not None:
+            self.flow.sent_at = now
+        return message
 
     def deadline(self) -> float | None:
         """When tick() must be called at the latest."""
@@ -150,13 +146,13 @@ class Session:
             case Phase.OPENING | Phase.GREETING:
                 due = self._open_by
             case Phase.OPEN:
-                due = self._heard_at + self._silence_s
+                due = self.flow.heard_at + self._silence_s
                 if not self._is_ping_due:
-                    due = min(due, self._sent_at + self._ping_s)
+                    due = min(due, self.flow.sent_at + self._ping_s)
                 if self._close_call is not None:
                     due = min(due, self._close_by)
                 return due
-        return min(due, self._give_up_at) if self._queue else due
+        return min(due, self._give_up_at) if self.flow.queue else due
 
     # ---- what the driver tells
 
@@ -165,7 +161,7 @@ class Session:
         if self.phase is Phase.OVER or self._close_call is not None:
             self._fail(call, self.refusal())
         else:
-            self._queue.append(call)
+            self.flow.queue.append(call)
 
     def refusal(self) -> FastzkError:
         """Why no call is taken any more."""
@@ -183,7 +179,7 @@ class Session:
             case Phase.OPEN:
                 self._tick_open(now)
         if self.phase not in (Phase.OPEN, Phase.OVER) and now >= self._give_up_at:
-            self._fail_all(self._queue, ConnectionLoss, "no server could be reached for as long as a session lives")
+            self._fail_all(self.flow.queue, ConnectionLoss, "no server could be reached for as long as a session lives")
 
     def on_open(self, now: float) -> None:
         """The link stands."""
@@ -201,13 +197,18 @@ class Session:
         """A message came in over the link of this attempt."""
         if self.phase not in (Phase.GREETING, Phase.OPEN):
             return
-        self._heard_at = now
+        self.flow.heard_at = now
         if message == FAREWELL:
             self._lose(now, "the server ended the connection")
             return
         try:
-            for record in frames.split_message(message, limits.REPLY_BYTES_MAX):
-                self._on_record(record, now)
+            at = 0
+            while at < len(message) and self.phase in (Phase.GREETING, Phase.OPEN):
+                if self.phase is Phase.OPEN:
+                    at = self.flow.take_replies(message, at, self._outcomes)
+                if at < len(message):
+                    record, at = frames.split_first(message, at, limits.REPLY_BYTES_MAX)
+                    self._on_record(record, now)
         except (RecordError, ProtocolError) as error:
             self._lose(now, f"{self.address} does not keep to the protocol: {error}")
 
@@ -216,7 +217,7 @@ class Session:
         if self.phase is Phase.OPEN:
             if self._close_call is None:
                 self._close_call = Call(OpCode.CLOSE_SESSION, b"", is_own=True)
-                self._queue.append(self._close_call)
+                self.flow.queue.append(self._close_call)
                 self._close_by = now + self.timeout_s / 2
         else:
             self._end("stopped")
@@ -265,11 +266,11 @@ class Session:
         self.session_id = response.session_id
         self.password = response.password
         self.timeout_s = response.timeout_ms / 1000
-        self._opened_at = self._sent_at = now
+        self._opened_at = self.flow.sent_at = now
         self._is_ping_due = False
         self._hosts.on_served()
-        self._is_remembered = self._can_repeat and response.protocol_version >= _REMEMBERS
-        if not self._is_remembered:
+        self.flow.is_remembered = self._can_repeat and response.protocol_version >= _REMEMBERS
+        if not self.flow.is_remembered:
             self._fail_sent_writes()
         self._begin_prelude()
         self._outcomes.append(StateChange(KeeperState.CONNECTED, f"session {self.session_id:#x} at {self.address}"))
@@ -277,12 +278,12 @@ class Session:
     def _fail_sent_writes(self) -> None:
         """Those that an earlier connection left unanswered, when this one would do them again."""
         again = []
-        for call in self._queue:
+        for call in self.flow.queue:
             if call.tries and not call.is_repeatable:
                 self._fail(call, _loss_of(call))
             else:
                 again.append(call)
-        self._queue = deque(again)
+        self.flow.queue = deque(again)
 
     def _begin_prelude(self) -> None:
         prelude: list[Call] = []
@@ -290,7 +291,7 @@ class Session:
             shown = credential.encode() if isinstance(credential, str) else credential
             prelude.append(Call(OpCode.AUTH, records.encode_request(records.Auth(0, scheme, shown)), is_own=True))
         prelude += self.watches.arming_calls(self.last_zxid)
-        self._queue.extendleft(reversed(prelude))
+        self.flow.queue.extendleft(reversed(prelude))
 
     def _expire(self, now: float) -> None:
         """The server says that the session is over.  The next attempt makes a new one."""
@@ -299,8 +300,8 @@ class Session:
         self.timeout_s = self._wanted_timeout_s
         self._outcomes.append(StateChange(KeeperState.EXPIRED_SESSION, reason))
         self._can_repeat = True
-        assert not self._pending, "they went back into the queue with the connection"
-        self._fail_all(self._queue, SessionExpiredError, reason)
+        assert not self.flow.pending, "they went back into the queue with the connection"
+        self._fail_all(self.flow.queue, SessionExpiredError, reason)
         self._outcomes += self.watches.end(KeeperState.EXPIRED_SESSION)
         self._give_up_at = now + self.timeout_s
         self._become_idle(now)
@@ -331,59 +332,33 @@ class Session:
 
     def _on_unanswered(self) -> None:
         """What becomes of the calls that were sent and not answered: the one place that decides it."""
-        while self._queue and self._queue[0].is_own:
-            self._queue.popleft()  # the next connection has a prelude of its own
+        while self.flow.queue and self.flow.queue[0].is_own:
+            self.flow.queue.popleft()  # the next connection has a prelude of its own
         again: list[Call] = []
-        for call in self._pending:
-            if call.tries < limits.READ_TRIES_MAX if call.is_repeatable else self._is_remembered:
+        for call in self.flow.pending:
+            if call.tries < limits.READ_TRIES_MAX if call.is_repeatable else self.flow.is_remembered:
                 if not call.is_own:
                     again.append(call)
             else:
                 self._fail(call, _loss_of(call))
-        self._pending.clear()
-        self._logged_count = 0
-        self._queue.extendleft(reversed(again))
+        self.flow.pending.clear()
+        self.flow.logged_count = 0
+        self.flow.queue.extendleft(reversed(again))
 
     # ---- an open connection
 
     def _tick_open(self, now: float) -> None:
         if self._close_call is not None and now >= self._close_by:
             self._end(f"{self.address} did not close the session in time")
-        elif now >= self._heard_at + self._silence_s:
+        elif now >= self.flow.heard_at + self._silence_s:
             self._lose(now, f"{self.address} is silent")
-        elif now >= self._sent_at + self._ping_s:
+        elif now >= self.flow.sent_at + self._ping_s:
             self._is_ping_due = True
-
-    def _encode_calls(self, parts: list[bytes]) -> None:
-        """Moves calls from the queue to the pending ones, into a message of bounded size."""
-        queue, pending, xid, logged_count = self._queue, self._pending, self._xid, self._logged_count
-        logged_max = limits.RESULTS_REMEMBERED_MAX if self._is_remembered else limits.PENDING_REQUESTS_MAX
-        room, size = min(len(queue), limits.SEND_REQUESTS_MAX), 0
-        while room and size < limits.SEND_BYTES_MAX:
-            call = queue[0]
-            if call.is_logged:
-                if logged_count >= logged_max:
-                    break  # it and all behind it, for they are done in order
-                logged_count += 1
-            if not call.xid:
-                call.xid = xid = xid + 1 if xid < _XID_MAX else 1
-            if call.removes is not None:
-                self.watches.choose_removal(call, pending)
-            call.tries += 1
-            pending.append(queue.popleft())
-            body = call.body
-            parts.append(_FRAME_HEAD.pack(len(body) + _FRAME_HEAD_EXTRA, call.xid, call.op))
-            parts.append(body)
-            size += len(body)
-            room -= 1
-        self._xid, self._logged_count = xid, logged_count
 
     def _on_record(self, record: bytes, now: float) -> None:
         if self.phase is Phase.GREETING:
             self._on_response(records.ConnectResponse.decode(record), now)
             return
-        if self.phase is not Phase.OPEN:
-            return  # the record before it ended the connection
         header = records.decode_reply_header(record)
         if header.xid > 0 or header.xid in (Xid.AUTH, Xid.SET_WATCHES):
             self._on_reply(header, record)
@@ -393,17 +368,17 @@ class Session:
             raise ProtocolError(f"a reply to xid {header.xid}")
 
     def _on_reply(self, header: records.ReplyHeader, record: bytes) -> None:
-        pending = self._pending
+        pending = self.flow.pending
         if not pending or pending[0].xid != header.xid:
             raise ProtocolError(f"a reply to xid {header.xid}, not {pending[0].xid if pending else 'expected at all'}")
         # Only these tell how far we are: between two batches of watches the later ones have missed what the first have not.
         if header.xid > 0:
             if header.zxid < self.last_zxid:
                 raise ProtocolError(f"Z5: zxid {header.zxid:#x} after {self.last_zxid:#x}")
-            self.last_zxid = header.zxid
+            self.flow.last_zxid = header.zxid
         call = pending.popleft()
         if call.is_logged:
-            self._logged_count -= 1
+            self.flow.logged_count -= 1
         value: Any = None
         error: FastzkError | None = None
         if header.err:
@@ -452,13 +427,13 @@ class Session:
         self.phase = Phase.OVER
         self._ended_with = error
         is_closed = state is KeeperState.CLOSED
-        for call in self._pending:
+        for call in self.flow.pending:
             self._fail(call, _loss_of(call) if is_closed else error(reason))
-        for call in self._queue:
+        for call in self.flow.queue:
             may_be_done = call.tries and not call.is_repeatable
             self._fail(call, _loss_of(call) if is_closed and may_be_done else error(reason))
-        self._pending.clear()
-        self._queue.clear()
+        self.flow.pending.clear()
+        self.flow.queue.clear()
         self._outcomes.append(StateChange(state, reason))
         self._outcomes += self.watches.end(state)
 

@@ -1,17 +1,26 @@
 """Between the user's words and the records: arguments checked on their way out, replies made values on their way in.
 
 Rule: what is wrong with an argument is said in the caller's thread, before anything is sent.
-Rule: a finish function gives the value for a reply, or raises the call's error; it raises nothing else, for it runs on
-the client's own thread."""
+Rule: a finish function gives the value for a reply, or raises the call's error; it raises nothing else, and changes
+nothing.  Those that are compiled run where the answer is taken, the others on the client's own thread."""
 
 import struct
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from fastzk import paths
+from fastzk.client._values import children_and_stat as children_and_stat
+from fastzk.client._values import children_of as children_of
+from fastzk.client._values import data_and_stat as data_and_stat
+from fastzk.client._values import is_plain
+from fastzk.client._values import none_if_missing as none_if_missing
+from fastzk.client._values import path_data_version as path_data_version
+from fastzk.client._values import path_flag as path_flag
+from fastzk.client._values import true_of as true_of
+from fastzk.client._values import value_of as value_of
 from fastzk.data import ACL, Id, ZnodeStat
 from fastzk.defs import CreateMode, WatcherType
-from fastzk.errors import BadArgumentsError, FastzkError, NodeExistsError, NoNodeError
+from fastzk.errors import BadArgumentsError, FastzkError, NodeExistsError
 from fastzk.wire import jute, records
 
 _T = TypeVar("_T")
@@ -23,6 +32,8 @@ Finish = Callable[[Any, FastzkError | None], _T]
 
 def checked_path(path: str, is_sequential: bool = False) -> str:
     """The path that is meant.  Raises TypeError, InvalidPathError."""
+    if is_plain(path):
+        return path
     if not isinstance(path, str):
         raise TypeError("Invalid type for 'path' (string expected)")
     return paths.normalise(path, is_sequential)
@@ -109,44 +120,9 @@ def _ttl_ms(ttl: float) -> int:
 # ---- from replies to values
 
 
-def value_of(reply: Any, error: FastzkError | None) -> Any:
-    """The reply as it is."""
-    if error is not None:
-        raise error
-    return reply
-
-
-def true_of(reply: Any, error: FastzkError | None) -> bool:
-    """True."""
-    value_of(reply, error)
-    return True
-
-
 def true_if_exists(reply: Any, error: FastzkError | None) -> bool:
     """True, also when the znode was there already."""
     return isinstance(error, NodeExistsError) or true_of(reply, error)
-
-
-def none_if_missing(reply: Any, error: FastzkError | None) -> ZnodeStat | None:
-    """The reply as it is, None when there is no such znode."""
-    return None if isinstance(error, NoNodeError) else value_of(reply, error)
-
-
-def data_and_stat(reply: Any, error: FastzkError | None) -> tuple[bytes, ZnodeStat]:
-    """Data, empty if it is null, and Stat."""
-    data, stat = value_of(reply, error)
-    return data or b"", stat
-
-
-def children_of(reply: Any, error: FastzkError | None) -> list[str]:
-    """The names as a list."""
-    return list(value_of(reply, error))
-
-
-def children_and_stat(reply: Any, error: FastzkError | None) -> tuple[list[str], ZnodeStat]:
-    """The names as a list, and Stat."""
-    names, stat = value_of(reply, error)
-    return list(names), stat
 
 
 def acls_and_stat(reply: Any, error: FastzkError | None) -> tuple[list[ACL], ZnodeStat]:

@@ -12,9 +12,11 @@ from fastzk.client.caller import Caller
 from fastzk.client.results import AsyncResult, when_all
 from fastzk.client.transaction import TransactionRequest
 from fastzk.data import ACL, ZnodeStat
-from fastzk.defs import ANY_VERSION
+from fastzk.defs import ANY_VERSION, OpCode
 from fastzk.errors import FastzkError, NoNodeError
 from fastzk.wire import records
+
+_SET_DATA = int(OpCode.SET_DATA)
 
 
 class Writes(Caller):
@@ -204,7 +206,7 @@ class Writes(Caller):
         path = values.checked_path(path)
         values.check_value(value)
         values.check_version(version)
-        return self._call(records.SetData(self._full(path), value, version), path)
+        return self._ask(_SET_DATA, values.path_data_version(self._full(path), value, version), path)
 
     def delete(self, path: str, version: int = ANY_VERSION, recursive: bool = False) -> bool:
         """Removes a znode, if it has the version; with recursive all below it first, of any version.  Gives True.

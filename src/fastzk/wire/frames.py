@@ -17,17 +17,23 @@ def frame(record: bytes) -> bytes:
 def split_message(message: bytes, frame_bytes_max: int) -> list[bytes]:
     """The records of a message that holds whole frames, as every ZeroMQ message does.  Raises RecordError."""
     records = []
-    at, end = 0, len(message)
-    while at < end:
-        if end - at < 4:
-            raise RecordError(f"{end - at} bytes are left over")
-        size = _checked_size(message, at, frame_bytes_max)
-        at += 4
-        if size > end - at:
-            raise RecordError(f"a frame of {size} bytes with {end - at} in the message")
-        records.append(message[at : at + size])
-        at += size
+    at = 0
+    while at < len(message):
+        record, at = split_first(message, at, frame_bytes_max)
+        records.append(record)
     return records
+
+
+def split_first(message: bytes, at: int, frame_bytes_max: int) -> tuple[bytes, int]:
+    """The record of the frame at a position of such a message, and the position behind it.  Raises RecordError."""
+    left = len(message) - at
+    if left < 4:
+        raise RecordError(f"{left} bytes are left over")
+    size = _checked_size(message, at, frame_bytes_max)
+    at += 4
+    if size > left - 4:
+        raise RecordError(f"a frame of {size} bytes with {left - 4} in the message")
+    return message[at : at + size], at + size
 
 
 class FrameSplitter:

@@ -33,6 +33,22 @@ class TappedSession(Session):
     tap: Tap
     names: dict[str, str]  # of the servers, by host:port
 
+    def tap_flow(self) -> None:
+        """Listens to what threads of callers send and receive themselves, too."""
+        self.flow.tap = self
+
+    def sent(self, message: bytes) -> None:
+        """Calls left."""
+        for record in frames.split_message(message, REPLY_BYTES_MAX):
+            self.tap.sent(record, time.monotonic_ns())
+
+    def received(self, message: bytes) -> None:
+        """Replies came."""
+        now_ns = time.monotonic_ns()
+        for record in frames.split_message(message, REPLY_BYTES_MAX):
+            if self.tap.connection is not None:
+                self.tap.received(record, now_ns)
+
     def take_message(self, now: float) -> bytes | None:
         is_new = self.phase is Phase.GREETING and self.tap.connection is None
         message = super().take_message(now)
@@ -40,16 +56,12 @@ class TappedSession(Session):
             if is_new:
                 assert self.address is not None, "a greeting goes somewhere"
                 self.tap.dial(self.names[f"{self.address.host}:{self.address.port}"], "native")
-            for record in frames.split_message(message, REPLY_BYTES_MAX):
-                self.tap.sent(record, time.monotonic_ns())
+            self.sent(message)
         return message
 
     def on_message(self, message: bytes, now: float) -> None:
         if self.phase in _CONNECTED and message != FAREWELL:
-            now_ns = time.monotonic_ns()
-            for record in frames.split_message(message, REPLY_BYTES_MAX):
-                if self.tap.connection is not None:
-                    self.tap.received(record, now_ns)
+            self.received(message)
         super().on_message(message, now)
         self._follow("cut")
 
@@ -86,6 +98,7 @@ class TappedClient(Client):
     def _make_session(self, ring: HostRing, backoff: Backoff, client_id: tuple[int, bytes] | None) -> Session:
         session = TappedSession(ring, backoff, self._timeout_s, time.monotonic(), client_id, self.chroot, self.auth_data)
         session.tap, session.names = self._tap, self._names
+        session.tap_flow()
         return session
 
 
