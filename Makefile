@@ -2,7 +2,7 @@
 # Each makes its own .venv, installs the pinned dependencies once and builds what changed.
 
 PYTHON ?= python3
-# Workers of the test run; the tests that start real nodes run one after the other.
+# Processes that run tests; those of one file that starts real nodes run one after the other.
 TEST_JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
@@ -33,6 +33,7 @@ help:
 	@echo 'make zoo        what systems of this kind had broken once, broken again, and how soon the simulator sees it'
 	@echo 'make chaos      real nodes under kills, cut networks, failing disks, for MINUTES=10 (SEED=1), and the judges'
 	@echo 'make kills      a thousand times kill -9 on disks that forget what was not synced, and the judges'
+	@echo 'make bench-report   every measurement there is, some hours; build/bench/report.html and docs/performance.md'
 	@echo 'make clean      all of it away again'
 
 $(VENV)/.deps: requirements/dev.txt
@@ -54,7 +55,7 @@ build: $(BIN)/fastzk-node
 
 test: build
 	$(BIN)/python -m pytest -q -m 'not process and not long' -n $(TEST_JOBS)
-	$(BIN)/python -m pytest -q -m 'process and not long'
+	$(BIN)/python -m pytest -q -m 'process and not long' -n $(TEST_JOBS) --dist loadfile
 
 # Not part of make test: minutes, and some 100 MB of jars the first time.
 systems: build
@@ -120,6 +121,16 @@ sim: build
 
 kills: build
 	$(BIN)/python -m fastzk.testing.chaos --cycles $(KILLS) --seed $(SEED)
+
+# SCALE=0.05 is a smoke test; SCENARIOS=failover,idle; REPORT_OPTIONS='--minutes 30' ends it then: the next call goes on from there.
+SCALE ?= 1.0
+SCENARIOS ?=
+REPORT_OPTIONS ?=
+
+.PHONY: bench-report
+bench-report: build
+	$(BIN)/python bench/report.py run --scale $(SCALE) --scenarios '$(SCENARIOS)' $(REPORT_OPTIONS); status=$$?; \
+	    $(BIN)/python bench/report.py page && exit $$status
 
 clean:
 	rm -rf $(VENV) build dist data .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

@@ -1,96 +1,55 @@
-"""fastzk's figures, beside Apache ZooKeeper's: `make bench-vs`; with --alone, without them.
+"""fastzk's figures at a glance: `make bench-vs` (beside Apache ZooKeeper); with --alone, fastzk's alone.
 
-Rules: both get the same load from the same generator on the same machine and file system, in turns (A B A B...), so
-that what else the machine does falls on both.  The median of the turns is the figure, the extremes are printed with
-it, and a turn with an error or a reply out of order ends the run.  Each server is warmed up first, for Java's sake."""
+It measures as the scenarios do (turns.py, scenarios/versus.py), with any number of nodes and any load, and prints instead of
+noting: for each system the median of the turns with the extremes, and fastzk's ratio to each other, taken turn by turn."""
 
 import argparse
-import contextlib
 import platform
 import statistics
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 
-import zookeeper
-from fastzk.bench.load import Address, Result, Workload, run
-from fastzk.testing.ensemble import Ensemble, file_system_of
+from fastzk.testing.ensemble import file_system_of
+from scenarios.versus import SYSTEMS, running, warm_up
+from turns import DIRECTORY, MIXES, Load, Outcome, Pace, in_turns
 
-DIRECTORY = Path("build/bench")
-OPS = {"getData": (100, 0), "setData": (0, 0), "create": (0, 100), "90/10": (90, 0), "50/50": (50, 0)}
-WARM_UP_S = 8.0
+WARM_UP_S = 4.0  # reads, and as long writes
 
 
-@dataclass
-class Row:
-    """One kind of load on one kind of server: a result per turn."""
-
-    turns: list[Result] = field(default_factory=list)
-
-    @property
-    def median(self) -> float:
-        """Operations per second."""
-        return statistics.median(turn.per_second for turn in self.turns)
-
-    def describe(self) -> str:
-        """Median, extremes, and the latency of the median turn."""
-        rates = sorted(turn.per_second for turn in self.turns)
-        middle = sorted(self.turns, key=lambda turn: turn.per_second)[len(self.turns) // 2]
-        latency = middle.read_us or middle.write_us
-        return (
-            f"{self.median:10,.0f}/s  ({rates[0]:,.0f} to {rates[-1]:,.0f})  "
-            f"p50 {latency['p50'] / 1000:.2f} ms, p99 {latency['p99'] / 1000:.2f} ms"
-        )
+def spread(values: Sequence[float], form: str) -> str:
+    """The median, and the extremes behind it."""
+    return f"{format(statistics.median(values), form):>11}  ({format(min(values), form)} to {format(max(values), form)})"
 
 
-@contextlib.contextmanager
-def servers(names: Sequence[str], size: int, options: Sequence[str]) -> Iterator[dict[str, list[Address]]]:
-    """Both kinds of server, all running at once; whose turn it is not is idle."""
-    with contextlib.ExitStack() as stack:
-        hosts: dict[str, list[Address]] = {}
-        if "fastzk" in names:
-            ensemble = stack.enter_context(Ensemble(size, DIRECTORY, ["--max-client-cnxns", "0", *options]))
-            hosts["fastzk"] = [node.zk for node in ensemble.nodes]
-        if "zookeeper" in names:
-            hosts["zookeeper"] = stack.enter_context(zookeeper.running(size, DIRECTORY))
-        yield hosts
+def describe(turns: Sequence[Outcome]) -> str:
+    """Rates, and the latencies of the median turn."""
+    middle = sorted(turns, key=lambda turn: turn.per_second)[len(turns) // 2]
+    text = f"{spread([turn.per_second for turn in turns], ',.0f')} per second"
+    if middle.p50_us is not None and middle.p99_us is not None:
+        text += f"  p50 {middle.p50_us / 1000:.3f} ms, p99 {middle.p99_us / 1000:.3f} ms"
+    return text
 
 
-def measure(hosts: list[Address], op: str, connections: int, window: int, seconds: float) -> Result:
-    """One turn.  Raises RuntimeError when it is worth nothing."""
-    get_percent, create_percent = OPS[op]
-    result = run(
-        hosts,
-        Workload(
-            connections=connections,
-            window=window,
-            get_percent=get_percent,
-            create_percent=create_percent,
-            duration_s=seconds,
-        ),
-    )
-    if not result.is_clean:
-        raise RuntimeError(f"{op}: {result.errors} errors ({result.first_error}), {result.disorders} out of order")
-    return result
-
-
-def compare(size: int, names: Sequence[str], options: argparse.Namespace) -> None:
-    """All loads on ensembles of one size, in turns; prints a line for each."""
-    with servers(names, size, options.node_options) as hosts:
-        for name in names:
-            measure(hosts[name], "50/50", options.connections, options.window, WARM_UP_S)
+def compare(size: int, names: Sequence[str], options: argparse.Namespace) -> bool:
+    """All loads on ensembles of one size, in turns; prints a line for each.  False when a system was not to be had."""
+    more = ["--workers", str(options.workers)] if options.workers else []
+    pace = Pace(options.seconds, turns=options.turns)
+    with running(names, size, DIRECTORY, more) as (systems, missing):
+        if not systems:
+            return False
+        warm_up(systems, WARM_UP_S)
         for op in options.ops:
-            rows = {name: Row() for name in names}
-            for _ in range(options.turns):
-                for name in names:
-                    result = measure(hosts[name], op, options.connections, options.window, options.seconds)
-                    rows[name].turns.append(result)
-            for name in names:
-                print(f"{size} node{'s' * (size > 1)}  {op:8}  {name:10} {rows[name].describe()}", flush=True)
-            if len(names) > 1:
-                ratio = rows["fastzk"].median / rows["zookeeper"].median
-                print(f"{'':19}  ratio      {ratio:10.1f}", flush=True)
+            rows: dict[str, list[Outcome]] = {name: [] for name in systems}
+            for _, name, outcome in in_turns(systems, Load(op, options.connections, options.window), pace):
+                rows[name].append(outcome)
+            about = f"{size} node{'s' * (size > 1)}  {op:8}"
+            for name, turns in rows.items():
+                print(f"{about}  {name:10} {describe(turns)}", flush=True)
+            for name in [name for name in rows if name != "fastzk" and "fastzk" in rows]:
+                ratios = [ours.per_second / theirs.per_second for ours, theirs in zip(rows["fastzk"], rows[name], strict=True)]
+                print(f"{about}  {'ratio':10} {spread(ratios, '.1f')} to {name}", flush=True)
+    return not missing
 
 
 def machine() -> str:
@@ -102,28 +61,23 @@ def machine() -> str:
 
 
 def main() -> int:
-    """The command line."""
-    parser = argparse.ArgumentParser(description="fastzk's figures, beside Apache ZooKeeper's")
+    """The command line; exit status 2 when a system could not be had."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=["fastzk", "zookeeper"])
     parser.add_argument("--alone", action="store_true", help="fastzk only")
-    parser.add_argument("--only", choices=["fastzk", "zookeeper"], help="one of them")
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 3], help="nodes")
-    parser.add_argument("--ops", nargs="+", choices=list(OPS), default=["getData", "setData"])
+    parser.add_argument("--ops", nargs="+", choices=list(MIXES), default=["getData", "setData"])
     parser.add_argument("--connections", type=int, default=30)
     parser.add_argument("--window", type=int, default=50, help="requests under way on each connection")
     parser.add_argument("--seconds", type=float, default=3.0, help="of each turn")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--workers", type=int, help="of each fastzk node; its own choice when not given")
     options = parser.parse_args()
-    options.node_options = ["--workers", str(options.workers)] if options.workers else []
-    names = ["fastzk"] if options.alone else [options.only] if options.only else ["fastzk", "zookeeper"]
-    if "zookeeper" in names and not zookeeper.is_installed():
-        print("bench: no Apache ZooKeeper here; `apt-get install zookeeper` brings it", file=sys.stderr)
-        return 2
+    names = ["fastzk"] if options.alone else options.systems
     DIRECTORY.mkdir(parents=True, exist_ok=True)
     print(f"{machine()}\n{options.connections} connections, window {options.window}, values of 100 bytes", flush=True)
-    for size in options.sizes:
-        compare(size, names, options)
-    return 0
+    are_whole = [compare(size, names, options) for size in options.sizes]
+    return 0 if all(are_whole) else 2
 
 
 if __name__ == "__main__":

@@ -72,6 +72,30 @@ def test_a_leader_takes_what_was_meant_for_its_epoch_only(led: tuple[Simulation,
     assert (leader.core.peer.last_index > last_index) is is_taken
 
 
+def test_a_crash_before_the_first_sync_is_no_loss() -> None:
+    """The others have committed the first block, this node has applied it, and its own disk does not hold it yet.
+
+    It once wrote the history down all the same, and took its empty log for a lost one at its next start."""
+
+    def slow(draw: Draw) -> None:
+        calm(draw)
+        draw.sync_us, draw.crash_modes = 20_000, ("none",)
+
+    simulation = Simulation(1, change=slow)
+    for host in simulation.hosts.values():
+        host.start()
+    ahead: list[Host] = []
+    while not ahead:
+        assert simulation.heap.now_us < 5_000_000, "no node applied before its own disk had it"
+        simulation.heap.run_until(simulation.heap.now_us + 100)
+        cores = [(host, host.core) for host in simulation.hosts.values() if host.core is not None]
+        ahead = [host for host, core in cores if core.history and core.peer.synced_index == 0]
+    ahead[0].crash()
+    ahead[0].start()
+    assert ahead[0].core is not None
+    assert ahead[0].core.footing.is_sound
+
+
 def test_a_world_is_shrunk_to_what_breaks_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every fault that the failure does not need is turned off, and the run is cut short."""
 

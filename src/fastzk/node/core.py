@@ -75,6 +75,8 @@ class NodeCore:
         self.notes = found.notes
         self._vote = found.vote_file
         self._history_file = found.history_file
+        # It is known, and not written down yet.
+        self._is_history_due = False
         # Checksum of the first block, once that is committed: nodes of another history are not listened to.
         self.history = found.history
         # No longer than what a snapshot is due after, so that there is something to remove behind one.
@@ -183,6 +185,8 @@ class NodeCore:
         done = self.writer.take_done()
         if done is not None:
             self.peer.synced(done.last_index, done.epoch, self._generation)
+            if self._is_history_due:
+                self._save_history()
         return has_ticked
 
     def _tick(self) -> None:
@@ -470,8 +474,16 @@ class NodeCore:
     def _learn_history(self, batch: Range) -> None:
         assert batch.first_index == 1, f"the history is not known, and entry {batch.first_index} is to be applied"
         self.history = block_checksum(batch.payload)
-        self._history_file.save(self.history)
         self._world.nodes.set_history(self.history)
+        self._save_history()
+
+    def _save_history(self) -> None:
+        """Writes the history down once its first block is on our own disk: a log that is empty beside it has been lost.
+
+        Before that a crash may take the block, which the others have committed, and nothing that was promised with it."""
+        self._is_history_due = self.peer.synced_index == 0
+        if not self._is_history_due:
+            self._history_file.save(self.history)
 
 
 __all__ = ["Diverged", "NodeCore", "ProtocolError"]

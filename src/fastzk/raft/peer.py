@@ -195,10 +195,10 @@ class Peer:
         return {other: progress.match_index for other, progress in self._leader.progress.items()}
 
     def counted(self) -> dict[int, int]:
-        """The same, but only what each said while it was sound: this counts for a commit."""
+        """The same of those that are sound: of each, what it said while it was; this counts for a commit."""
         if self._leader is None:
             return {}
-        return {other: progress.counted_index for other, progress in self._leader.progress.items()}
+        return {other: progress.counted_index for other, progress in self._leader.progress.items() if progress.is_sound}
 
     def behind(self) -> tuple[int, ...]:
         """The peers that need what the leader's log no longer holds: each waits for a snapshot.

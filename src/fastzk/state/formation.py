@@ -6,11 +6,13 @@
 
     NEW -> SOUND      all voters are new: each has said that it has seen the very same uids (directories) of all of them;
                       or a sound node says that ours was among the founding uids
-    NEW -> REJOINING  a sound node knows of another uid under our number, or of none; or another node is rejoining
+    NEW -> REJOINING  a sound node knows of another uid under our number, or of none
     REJOINING -> SOUND   this node has applied an entry that was proposed after its new life began (node/core.py)
 
 Why all must say the same: a node may lose its directory while the ensemble is being founded.  Of two different sets of uids, each
 seen by all of its own, none can hold a node that is in both, since a sound one keeps to the set it was founded with.
+Why a word of who is rejoining changes nothing: a founder that has not heard the last echo may hear it before a sound node's word,
+and if enough of them took it for the sign of a past nobody could ever lead.
 Rule: values in, state out; it is written down (storage/soundness.py) before it is acted on."""
 
 from __future__ import annotations
@@ -50,11 +52,10 @@ class Formation:
                 self.seen[sender] = uid
                 self._echoes[sender] = uids
                 self._decide()
-        elif state is SoundState.SOUND and uids.get(self._node_id) == self._uid:
-            self.seen = dict(uids)
-            self.state = SoundState.SOUND
-        else:
-            self.state = SoundState.REJOINING
+        elif state is SoundState.SOUND:
+            is_founder = uids.get(self._node_id) == self._uid
+            self.seen = dict(uids) if is_founder else self.seen
+            self.state = SoundState.SOUND if is_founder else SoundState.REJOINING
 
     def missing(self) -> list[int]:
         """The voters that have not said yet that they are new."""

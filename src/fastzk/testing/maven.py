@@ -7,12 +7,14 @@ How it works: `mvn dependency:build-classpath` puts the jars into Maven's own re
 by every later run) and prints the class path, which is kept below build/jars by the digest of the pom.  As long as the
 jars are there, Maven is not started again and no network is needed.  Classes compiled from sources are kept likewise."""
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 JARS = Path(__file__).parents[3] / "build" / "jars"
@@ -33,8 +35,7 @@ def classpath(pom: Path) -> str:
     if kept.exists() and all(map(os.path.exists, kept.read_text().split(os.pathsep))):
         return kept.read_text()
     need("mvn")
-    JARS.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=JARS) as scratch:
+    with _alone(), tempfile.TemporaryDirectory(dir=JARS) as scratch:
         found = Path(scratch) / "classpath"
         _run(["mvn", "-B", "-q", "-f", str(pom), GOAL, f"-Dmdep.outputFile={found}"], FETCH_S_MAX, f"Maven on {pom}")
         found.rename(kept)
@@ -46,8 +47,9 @@ def compiled(sources: Sequence[Path], jars: str) -> str:
     RuntimeError when it refuses them."""
     need("javac")
     classes = JARS / f"classes-{_digest(sources, jars)}"
-    if not classes.exists():
-        JARS.mkdir(parents=True, exist_ok=True)
+    with _alone():
+        if classes.exists():
+            return str(classes)
         with tempfile.TemporaryDirectory(dir=JARS) as scratch:
             fresh = Path(scratch) / "classes"
             command = ["javac", "-nowarn", "-proc:none", "-encoding", "UTF-8", "-cp", jars, "-d", str(fresh)]
@@ -64,6 +66,15 @@ def need(command: str) -> str:
     if found is None:
         raise Unavailable(f"{command} is not installed: {INSTALL}")
     return found
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """While no other process of ours fetches or compiles: two that fetch the same jar at once spoil it."""
+    JARS.mkdir(parents=True, exist_ok=True)
+    with (JARS / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _digest(paths: Sequence[Path], *texts: str) -> str:

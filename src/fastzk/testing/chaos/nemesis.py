@@ -25,6 +25,7 @@ from fastzk.testing.chaos.site import ChaosNode
 from fastzk.testing.ensemble import wait_for
 
 LEADER_S_MAX = 10.0
+ENGINE_S_MAX = 10.0
 HOUR_NS = 3600 * 10**9
 
 
@@ -121,11 +122,19 @@ class KillEngine(Fault):
     def begin(self) -> None:
         self.node = self.any_node()
         self.run.fault(self.name, target=self.node.name)
+        self._is_killed = False
+        wait_for(self._kill, ENGINE_S_MAX, f"an engine of node {self.node.number}, to kill it")
+
+    def _kill(self) -> bool:
+        """False while there is none yet: the node has just been started."""
         with contextlib.suppress(StopIteration, ProcessLookupError):
             self.node.kill_engine()
+            self._is_killed = True
+        return self._is_killed or not self.node.is_running
 
     def check(self) -> None:
-        assert self.node.wait_end() != 0, f"node {self.node.number} ended as if all were well when its engine was killed"
+        if self._is_killed:
+            assert self.node.wait_end() != 0, f"node {self.node.number} ended as if all were well when its engine was killed"
 
 
 class Pause(Fault):
