@@ -10,7 +10,7 @@ SOURCES := $(shell find src -name '*.pyx' -o -name '*.pxd' -o -name '*.h' -o -na
 export FASTZK_BUILD_JOBS ?= $(shell nproc)
 
 .DEFAULT_GOAL := help
-.PHONY: help build test lint run demo systems bench bench-vs bench-first profile torture watch-torture failover fuzz corpus differential
+.PHONY: help build test lint run demo systems bench bench-vs bench-first profile instructions torture watch-torture failover fuzz corpus differential
 .PHONY: chaos kills sim zoo clean
 
 help:
@@ -22,7 +22,8 @@ help:
 	@echo 'make run        an ensemble of three nodes on loopback, until Ctrl-C'
 	@echo 'make bench      latency and throughput of every operation, on one node and three, over both protocols; the core alone'
 	@echo 'make bench-vs   one node and three beside Apache ZooKeeper, in turns'
-	@echo 'make profile    where a loaded node spends its time (perf)'
+	@echo 'make profile    flame graphs of three nodes under load (OP=setData NODES=3), by perf and py-spy'
+	@echo 'make instructions   instructions per operation (valgrind), beside those written down'
 	@echo 'make torture    100 million reads of the arena under a writer'
 	@echo 'make watch-torture   a million events (ROUNDS=...), none of them late, lost or doubled'
 	@echo 'make failover   the leader of three nodes killed twenty times, as clients on the others see it'
@@ -82,8 +83,15 @@ bench-vs: build
 # The first figures on record were taken with this.
 bench-first: bench-vs
 
+OP ?= setData
+NODES ?= 3
+
 profile: build
-	$(BIN)/python tools/profile.py
+	tools/profile.sh --load $(OP) --nodes $(NODES)
+
+# After a change that is meant: bench/instructions.py --write
+instructions: build
+	$(BIN)/python bench/instructions.py
 
 # ROUNDS are events; some thousands are part of `make test`.
 ROUNDS ?= 1000000

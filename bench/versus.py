@@ -1,4 +1,4 @@
-"""fastzk's figures at a glance: `make bench-vs` (beside Apache ZooKeeper); with --alone, fastzk's alone.
+"""fastzk's figures at a glance: `make bench-vs` (beside Apache ZooKeeper), or with --alone, without it.
 
 It measures as the scenarios do (turns.py, scenarios/versus.py), with any number of nodes and any load, and prints instead of
 noting: for each system the median of the turns with the extremes, and fastzk's ratio to each other, taken turn by turn."""

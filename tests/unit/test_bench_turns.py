@@ -17,7 +17,7 @@ import turns
 import zookeeper
 from fastzk.bench.echo import echoing
 from fastzk.bench.load import Result
-from fastzk.testing.ensemble import process_name, wait_for
+from fastzk.testing.ensemble import processes_of, wait_for
 from fastzk.testing.maven import Unavailable
 from figures import Book, Figure, figures
 from scenarios import floors, floors_native, versus
@@ -100,18 +100,13 @@ def test_a_server_of_others_that_ends_is_told_with_its_log(tmp_path: Path) -> No
 
 def test_servers_of_others_are_gone_with_all_they_wrote(tmp_path: Path) -> None:
     with foreign.home_below(tmp_path, "others") as home:
-        pid_path = home / "pid"
-        command = ["sh", "-c", f"sleep 1000 & echo $! > {pid_path}; wait"]
-        with foreign.serving([command], home, lambda: pid_path.exists() and pid_path.read_text() != "", "Others"):
-            pid = int(pid_path.read_text())
-            assert process_name(pid) == "sleep"
-        wait_for(lambda: process_name(pid) != "sleep" or is_zombie(pid), 5, "the server's own child to be gone")
+        session = home / "session"
+        command = ["sh", "-c", f"sleep 1000 & echo $$ > {session}; wait"]
+        with foreign.serving([command], home, lambda: session.exists() and session.read_text() != "", "Others"):
+            leader = int(session.read_text())
+            assert len(processes_of(leader)) == 2
+        wait_for(lambda: not processes_of(leader), 5, "the server and its own child to be gone")
     assert list(tmp_path.iterdir()) == []
-
-
-def is_zombie(pid: int) -> bool:
-    """Dead, and its parent, which is not ours, has not looked yet."""
-    return ") Z " in Path(f"/proc/{pid}/stat").read_text()
 
 
 def test_a_load_stays_on_its_core_and_comes_back() -> None:
