@@ -153,10 +153,10 @@ class Crowd:
         first_s = last_s = 0.0
         while size > 0:
             for number, data in self._ready():
+                first_s = first_s or time.perf_counter()
                 self.inputs[number] += data
                 size -= len(data)
             last_s = time.perf_counter()
-            first_s = first_s or last_s
         if size < 0:
             raise RuntimeError(f"{-size} bytes came that nobody expected")
         return first_s, last_s

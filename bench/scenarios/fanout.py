@@ -67,14 +67,14 @@ def measure(book: Book, way: str, hosts: Sequence[Address], connections: int, pa
             first_s, last_s = crowd.hear(connections * sum(map(event_bytes, paths)))
             if err := writer.receive().err:
                 raise RuntimeError(f"the change failed with {err}")
-            check(crowd, paths)
+            check_heard(crowd.inputs, paths)
             book.note(Figure("fanout", "fastzk", "first_ms", (first_s - began_s) * 1000, "ms", conditions, turn))
             book.note(Figure("fanout", "fastzk", "last_ms", (last_s - began_s) * 1000, "ms", conditions, turn))
 
 
-def check(crowd: Crowd, paths: Sequence[str]) -> None:
-    """Every connection was told of each path once, and of nothing else.  Raises RuntimeError."""
-    for number, buffer in enumerate(crowd.inputs):
+def check_heard(inputs: Sequence[bytearray], paths: Sequence[str]) -> None:
+    """Every connection was told of each path once, and of nothing else; takes what it was told.  Raises RuntimeError."""
+    for number, buffer in enumerate(inputs):
         told = []
         for frame in take_frames(buffer):
             xid, _, _ = records.decode_reply_header(frame)

@@ -76,7 +76,7 @@ def create(node: Node, count: int) -> None:
 
 
 def note_watches(book: Book, node: Node, znodes: int, count: int) -> None:
-    """What so many watches take, on znodes that are there; more than there are znodes wait in two of their kinds' tables."""
+    """What so many watches take, each on a znode of its own."""
     watchers = connections_max(min(WATCHERS, count // 10))
     count = min(count, znodes)
 

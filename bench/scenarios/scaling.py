@@ -102,12 +102,12 @@ def page_of(node: Node) -> bytes:
     raise RuntimeError(f"no process of node {node.number} has {STATS_NAME}")
 
 
-def lines_shared(before: bytes, after: bytes) -> int:
-    """How many cache lines hold counters that changed and belong to different slots.  The page begins at a line."""
+def lines_shared(before: bytes, after: bytes, first_byte: int = 0) -> int:
+    """How many cache lines hold counters that changed and belong to different slots.  What is mapped begins at a line."""
     owners: dict[int, set[int]] = {}
     for at in range(0, len(after), COUNTER_BYTES):
         if before[at : at + COUNTER_BYTES] != after[at : at + COUNTER_BYTES]:
-            owners.setdefault(at // LINE_BYTES, set()).add(at // COUNTER_BYTES // SLOT_COUNTERS)
+            owners.setdefault((first_byte + at) // LINE_BYTES, set()).add(at // COUNTER_BYTES // SLOT_COUNTERS)
     if not owners:
         raise RuntimeError("no counter of a node under load has changed: that is not its page")
     return sum(len(slots) > 1 for slots in owners.values())
