@@ -7,6 +7,7 @@ Rule: Ctrl-C and SIGTERM end a scenario by an exception, so that every `with` en
 Rule: scale 1 is the real thing, 0.05 a smoke test of seconds; `scaled` never gives less than what still means something."""
 
 import argparse
+import math
 import signal
 import sys
 import time
@@ -37,11 +38,11 @@ def nodes(size: int, options: Sequence[str] = ()) -> Ensemble:
 
 
 def quantile(values: Iterable[float], share: float) -> float:
-    """The smallest value that so large a share of all does not exceed.  Raises ValueError when there are none."""
+    """The smallest value that so large a share of all values does not exceed.  Raises ValueError when there are none."""
     ranked = sorted(values)
     if not ranked:
         raise ValueError("no values, no quantile")
-    return ranked[min(len(ranked) - 1, max(0, -int(-share * len(ranked) // 1) - 1))]
+    return ranked[max(0, math.ceil(share * len(ranked)) - 1)]
 
 
 def main(run: Callable[[Book, float], None], about: str | None) -> None:

@@ -3,7 +3,8 @@
 One node that stands alone.  Znodes: a million of them, made through the protocol (creates, many under way) or loaded from a
 snapshot; their paths have 20 characters.  `bytes_per_znode` is all that there is, divided by the znodes;
 `bytes_per_znode_added` what is there more than when the node was empty.  Of `engine RSS` (the resident memory of the process
-that holds the tree) and of `node PSS` (all processes; memory that several share counts once: smaps_rollup).
+that holds the tree), of `node PSS` (all processes; memory that several share counts once: smaps_rollup) and of the `tree` alone
+(what is shared, nearly all of it the arena; the rest of an engine after many writes is buffers that do not grow with the znodes).
 Watches: a million on znodes of their own, armed by exists from 1,000 connections; `bytes_per_watch` is what the node's
 processes have more for themselves (Anonymous of smaps_rollup) than after the same reads without a watch, which
 have given every connection the buffers it needs."""
@@ -14,7 +15,7 @@ import stage
 from crowd import Crowd, connections_max, request
 from fastzk.data import OPEN_ACL_UNSAFE
 from fastzk.testing.aged import DATA_BYTES, DIRECTORIES, grow, path_of
-from fastzk.testing.ensemble import Node
+from fastzk.testing.ensemble import Node, wait_for
 from fastzk.wire import records
 from figures import Book, Condition, Figure
 
@@ -22,9 +23,11 @@ ZNODES = 1_000_000
 WATCHES = 1_000_000
 CONNECTIONS = 8  # that create
 WATCHERS = 1000
+SNAPSHOT_S_MAX = 120.0  # to be written; a million znodes take a second
 MEASURES: dict[str, Callable[[Node], int]] = {
     "engine RSS": lambda node: stage.memory([node.engine_pid()], "Rss"),
     "node PSS": lambda node: stage.memory(node.pids(), "Pss"),
+    "tree": lambda node: stage.memory(node.pids(), "Pss_Shmem"),
 }
 
 
@@ -56,6 +59,8 @@ def measured(node: Node) -> dict[str, int]:
 
 def note_znodes(book: Book, node: Node, count: int, how: str, empty: dict[str, int]) -> None:
     """What so many znodes take now."""
+    # One that was begun by the last of many writes keeps copies of pages.
+    wait_for(lambda: not list((node.data_dir / "snapshots").glob("*.tmp")), SNAPSHOT_S_MAX, "a snapshot to be written")
     for of, size in measured(node).items():
         conditions: dict[str, Condition] = {"znodes": count, "data_bytes": DATA_BYTES, "made": how, "of": of}
         book.note(Figure("memory", "fastzk", "bytes_per_znode", size / count, "bytes", conditions))
