@@ -67,7 +67,6 @@ def one(ensemble: Ensemble, kind: str) -> list[Writer]:
         survivors = writers.without(leader)
         for writer in survivors:
             writer.longest_gap_s = 0.0
-        # The supervisor first, so that it starts nothing anew.
         for pid in pids:
             os.kill(pid, signal.SIGKILL if kind == "kill" else signal.SIGSTOP)
         try:
