@@ -11,13 +11,12 @@ Numbers of znodes that do not fit into the free memory are left out, aloud."""
 import contextlib
 import random
 from collections.abc import Sequence
-from pathlib import Path
 
 import stage
 from crowd import Crowd, data_reply_bytes, latencies_us, request
 from fastzk.data import OPEN_ACL_UNSAFE
 from fastzk.testing.aged import DATA_BYTES, grow, path_of
-from fastzk.testing.ensemble import Node
+from fastzk.testing.ensemble import Node, wait_for
 from fastzk.wire import records
 from figures import Book, Condition, Figure
 
@@ -34,6 +33,7 @@ LISTINGS_MIN, LISTINGS_MAX = 20, 2000  # ... in so many requests
 # The arena that grow() fills, the node's own, the snapshot's file in the page cache, and room for mistakes.
 BYTES_PER_ZNODE = 900
 SPARE_BYTES = 1 << 30
+START_S_MAX = 600.0  # of a node with the most znodes, on a machine that does much else; alone it takes seconds
 NAME_BYTES = 12  # of a child
 
 
@@ -65,8 +65,12 @@ def grown_node(stack: contextlib.ExitStack, size: int) -> Node | None:
     node = ensemble.node(1)
     if node.stop() != 0:
         raise RuntimeError(f"the node did not end well\n{node.log_tail()}")
-    grow(Path(node.data_dir), size)
-    ensemble.restart(node)
+    grow(node.data_dir, size)
+    stage.say(f"growth: starting the node that has {size:,} znodes")
+    node.start()
+    wait_for(lambda: node.mode() or not node.is_running, START_S_MAX, f"a node with {size:,} znodes to serve")
+    if not node.is_running:
+        raise RuntimeError(f"the node ended\n{node.log_tail()}")
     return node
 
 
