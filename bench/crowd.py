@@ -23,7 +23,7 @@ from fastzk.defs import Xid
 from fastzk.testing.ensemble import Address
 from fastzk.wire import frames, records
 
-SILENCE_S_MAX = 60.0  # without a byte for anybody; a loaded machine is slow, and a listing of many children large
+SILENCE_S_MAX = 30.0  # without a byte for anybody; less than a session's timeout, so that silence is told as what it is
 RECEIVE_BYTES = 1 << 16
 AHEAD = 200  # requests of one connection that are sent together: fewer bytes than sockets take
 OPENED_TOGETHER = 100  # connections; fewer than a listening socket lets wait
@@ -31,6 +31,7 @@ DESCRIPTORS_KEPT = 100  # for all else that has a descriptor
 PING = frames.frame(records.RequestHeader(int(Xid.PING), int(records.Ping.op)).encode())
 PING_REPLY_BYTES = 4 + records.REPLY_HEADER_SIZE
 STAT_BYTES = 68
+ERROR_BYTES = 4 + records.REPLY_HEADER_SIZE
 
 
 def request(xid: int, asked: Any) -> bytes:
@@ -174,19 +175,23 @@ class Crowd:
         began = time.perf_counter()
         for stream in self.streams:
             stream.sendall(next(following))
-        while under_way:
-            for number, data in self._ready():
-                missing[number] -= len(data)
-                if missing[number] > 0:
-                    continue
-                if missing[number] < 0:
-                    raise RuntimeError("more was answered than was asked")
-                answered += window
-                if time.perf_counter() - began < seconds:
-                    missing[number] = window * reply_bytes
-                    self.streams[number].sendall(next(following))
-                else:
-                    under_way -= 1
+        try:
+            while under_way:
+                for number, data in self._ready():
+                    missing[number] -= len(data)
+                    if missing[number] > 0:
+                        continue
+                    if missing[number] < 0:
+                        raise RuntimeError("more was answered than was asked")
+                    answered += window
+                    if time.perf_counter() - began < seconds:
+                        missing[number] = window * reply_bytes
+                        self.streams[number].sendall(next(following))
+                    else:
+                        under_way -= 1
+        except TimeoutError as error:
+            error.add_note(f"bytes that each waits for: {missing}; an error has {ERROR_BYTES}, and {reply_bytes} were to come")
+            raise
         return answered, time.perf_counter() - began
 
 
