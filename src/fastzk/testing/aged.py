@@ -113,12 +113,16 @@ class _Growth:
         log.close()
 
     def _make_znodes(self, count: int) -> None:
+        before = self.arena.counters()["znode_count"]
         self.attach_zxid = self.end.last_zxid + 1
         self._block([make_entry(CREATE_SESSION, struct.pack(">i", 4000) + bytes(16), SESSION_ID)])
         paths = itertools.chain((f"/d{number:03d}" for number in range(DIRECTORIES)), map(path_of, range(count)))
         data = packed(bytes(DATA_BYTES))
         while some := list(itertools.islice(paths, ENTRIES_EACH)):
             self._block([self._entry(CREATE, packed(path.encode()) + data + OPEN + bytes(4)) for path in some])
+        made = self.arena.counters()["znode_count"] - before
+        if made != DIRECTORIES + count:
+            raise RuntimeError(f"{made:,} of {DIRECTORIES + count:,} znodes were made")
 
     def _entry(self, op: int, body: bytes) -> bytes:
         self.serial += 1
