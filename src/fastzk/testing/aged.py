@@ -40,7 +40,7 @@ DIRECTORIES = 100
 DATA_BYTES = 100
 ENTRIES_EACH = 1000  # of a block that makes znodes
 BATCH_BLOCKS = 500
-ARENA_BYTES, ARENA_BYTES_PER_ZNODE = 4 << 30, 512  # the larger of both: reserved, not touched
+ARENA_BYTES, ARENA_BYTES_PER_ZNODE = 4 << 30, 1024  # the larger of both, and not touched: half of an arena may be filled
 
 
 def path_of(number: int) -> str:
