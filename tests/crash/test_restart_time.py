@@ -2,7 +2,7 @@
 
 Method: a real node whose directory holds 200,000 znodes in a snapshot, 50,000 blocks of log and 10,000 of them still to be
 applied; killed and started three times.  The bound is for a machine that does much else, so it finds what grows with the square
-of something, or a wait for a timeout; `bench/restart.py` measures."""
+of something, or a wait for a timeout; `bench/scenarios/restart.py` measures."""
 
 from pathlib import Path
 

@@ -7,6 +7,7 @@ Rule: the directory is a node's that stood alone and was stopped; what it holds 
 The znodes are made in an arena and told by a snapshot, behind which the log begins anew.  The log's blocks have one entry each,
 a write to one of the znodes, and reach the disk in batches; `behind` of them are behind the newest snapshot."""
 
+import itertools
 import mmap
 import struct
 import time
@@ -39,7 +40,7 @@ DIRECTORIES = 100
 DATA_BYTES = 100
 ENTRIES_EACH = 1000  # of a block that makes znodes
 BATCH_BLOCKS = 500
-ARENA_BYTES = 4 << 30
+ARENA_BYTES, ARENA_BYTES_PER_ZNODE = 4 << 30, 1024  # the larger of both, and not touched: half of an arena may be filled
 
 
 def path_of(number: int) -> str:
@@ -51,7 +52,7 @@ def grow(data_dir: Path, znodes: int, blocks: int = 0, behind: int = 0) -> None:
     """Gives the directory so many more znodes, and so many blocks of log, some of them behind the newest snapshot."""
     directory = DataDirectory.claim(str(data_dir), 1)
     try:
-        _Growth(directory).run(znodes, blocks, behind)
+        _Growth(directory, znodes).run(znodes, blocks, behind)
     finally:
         directory.close()
 
@@ -73,11 +74,11 @@ def first_read(node: Node) -> float:
 class _Growth:
     """One directory that grows."""
 
-    def __init__(self, directory: DataDirectory) -> None:
+    def __init__(self, directory: DataDirectory, znodes: int) -> None:
         self.directory = directory
         self.disk = RealDisk()
         self.store = SnapshotStore(self.disk, f"{directory.path}/snapshots")
-        self.arena = Arena.create(mmap.mmap(-1, ARENA_BYTES))
+        self.arena = Arena.create(mmap.mmap(-1, max(ARENA_BYTES, znodes * ARENA_BYTES_PER_ZNODE)))
         format_tree(self.arena)
         self.machine = Machine(self.arena, 1)
         log = SegmentLog.open(self.disk, directory.log_path)
@@ -112,13 +113,16 @@ class _Growth:
         log.close()
 
     def _make_znodes(self, count: int) -> None:
+        before = self.arena.counters()["znode_count"]
         self.attach_zxid = self.end.last_zxid + 1
         self._block([make_entry(CREATE_SESSION, struct.pack(">i", 4000) + bytes(16), SESSION_ID)])
-        paths = [f"/d{number:03d}" for number in range(DIRECTORIES)] + [path_of(number) for number in range(count)]
+        paths = itertools.chain((f"/d{number:03d}" for number in range(DIRECTORIES)), map(path_of, range(count)))
         data = packed(bytes(DATA_BYTES))
-        for at in range(0, len(paths), ENTRIES_EACH):
-            some = paths[at : at + ENTRIES_EACH]
+        while some := list(itertools.islice(paths, ENTRIES_EACH)):
             self._block([self._entry(CREATE, packed(path.encode()) + data + OPEN + bytes(4)) for path in some])
+        made = self.arena.counters()["znode_count"] - before
+        if made != DIRECTORIES + count:
+            raise RuntimeError(f"{made:,} of {DIRECTORIES + count:,} znodes were made")
 
     def _entry(self, op: int, body: bytes) -> bytes:
         self.serial += 1
