@@ -253,7 +253,7 @@ MUTANTS = (
         row="13",
     ),
     Mutant(
-        12,
+        13,
         "drops its tail behind a snapshot that agrees with it",
         "range_disk.py",
         "        if self.epoch_at(snapshot.index) != snapshot.epoch:\n",
