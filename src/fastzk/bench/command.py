@@ -10,6 +10,7 @@ that is not there."""
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -179,6 +180,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; gives the exit status."""
     hosts, workload, json_path = parse(sys.argv[1:] if arguments is None else arguments)
     is_interrupted = False
+    # In a shell's background it is ignored otherwise.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         result = run(hosts, workload, tell_progress if sys.stderr.isatty() else None)
     except Interrupted as ended:
