@@ -34,6 +34,7 @@ def test_a_client_leaves_a_node_whose_engine_is_stopped(disk: Path, role: str) -
             writer = KazooClient(",".join(node.zk_host for node in others), timeout=SESSION_S)
             writer.start(SESSION_S)
             writer.create("/meanwhile")
+            client.retry(client.sync, "/meanwhile")  # its new node may not have it yet
             assert client.retry(client.exists, "/meanwhile") is not None
             assert client.client_id == session
         finally:
@@ -41,6 +42,7 @@ def test_a_client_leaves_a_node_whose_engine_is_stopped(disk: Path, role: str) -
         wait_for(lambda: stopped.mode() == "follower", 10, "the node to serve again")
         back = KazooClient(stopped.zk_host, timeout=SESSION_S)
         back.start(SESSION_S)
+        back.retry(back.sync, "/meanwhile")
         assert back.retry(back.exists, "/meanwhile") is not None
         for each in (client, writer, back):
             each.stop()
